@@ -1,0 +1,137 @@
+"""BERT and (XLM-)RoBERTa classifiers with one label, over packed tokens.
+
+Parameter names are the checkpoint's own (Hugging Face layout).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.architectures.packing import Packing
+from engine.families.bert import BertConfig
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_new": partial(functional.gelu, approximate="tanh"),
+    "relu": functional.relu,
+}
+
+
+def build(config: BertConfig) -> nn.Module:
+    """The network, on the current default device."""
+    return BertCrossEncoder(config) if config.prefix == "bert" else RobertaCrossEncoder(config)
+
+
+class BertCrossEncoder(nn.Module):
+    """Body, pooler (dense and tanh on CLS), classifier. Both heads are computed in float32."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.bert = Body(config)
+        self.bert.pooler = _module(dense=nn.Linear(config.hidden_size, config.hidden_size))
+        self.classifier = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
+        """ids, positions, types: int [T] → float32 [rows]."""
+        cls = packing.first(self.bert(ids, positions, types, packing))
+        return _head(cls, self.bert.pooler.get_submodule("dense"), self.classifier)
+
+
+class RobertaCrossEncoder(nn.Module):
+    """Body and two-layer classifier on the first token, computed in float32."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.roberta = Body(config)
+        self.classifier = _module(
+            dense=nn.Linear(config.hidden_size, config.hidden_size),
+            out_proj=nn.Linear(config.hidden_size, 1),
+        )
+
+    def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
+        """ids, positions: int [T] (RoBERTa has no types) → float32 [rows]."""
+        first = packing.first(self.roberta(ids, positions, torch.zeros_like(types), packing))
+        return _head(first, *self.classifier.children())
+
+
+class Body(nn.Module):
+    """Embeddings and post-norm layers: int [T] → [T, hidden]."""
+
+    pooler: nn.Module
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.position_offset = config.position_offset
+        hidden = config.hidden_size
+        self.embeddings = _module(
+            word_embeddings=nn.Embedding(config.vocab_size, hidden),
+            position_embeddings=nn.Embedding(config.positions, hidden),
+            token_type_embeddings=nn.Embedding(config.token_types, hidden),
+            LayerNorm=nn.LayerNorm(hidden, config.norm_eps),
+        )
+        self.encoder = _module(layer=nn.ModuleList(Layer(config) for _ in range(config.layers)))
+
+    def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
+        words, places, kinds, norm = self.embeddings.children()
+        hidden: Tensor = norm(words(ids) + places(positions + self.position_offset) + kinds(types))
+        for layer in self.encoder.get_submodule("layer").children():
+            hidden = layer(hidden, packing)
+        return hidden
+
+
+class Layer(nn.Module):
+    """One post-norm transformer layer."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        hidden, inner = config.hidden_size, config.intermediate_size
+        self.heads = config.heads
+        self.activation = ACTIVATIONS[config.activation]
+        self.attention = _module(
+            self=_module(**{name: nn.Linear(hidden, hidden) for name in ("query", "key", "value")}),
+            output=_output(hidden, hidden, config.norm_eps),
+        )
+        self.intermediate = _module(dense=nn.Linear(hidden, inner))
+        self.output = _output(inner, hidden, config.norm_eps)
+
+    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
+        q, k, v = (
+            projection(hidden).unflatten(-1, (self.heads, -1))
+            for projection in self.attention.get_submodule("self").children()
+        )
+        mixed = packing.attend(q, k, v)
+        hidden = _add_norm(self.attention.get_submodule("output"), mixed, hidden)
+        inner = self.activation(self.intermediate.get_submodule("dense")(hidden))
+        return _add_norm(self.output, inner, hidden)
+
+
+def _module(**children: nn.Module) -> nn.Module:
+    """A bare module with these children: it exists to give parameters the checkpoint's names."""
+    module = nn.Module()
+    for name, child in children.items():
+        module.add_module(name, child)
+    return module
+
+
+def _output(into: int, out: int, eps: float) -> nn.Module:
+    return _module(dense=nn.Linear(into, out), LayerNorm=nn.LayerNorm(out, eps))
+
+
+def _add_norm(output: nn.Module, update: Tensor, residual: Tensor) -> Tensor:
+    dense, norm = output.children()
+    normed: Tensor = norm(dense(update) + residual)
+    return normed
+
+
+def _head(pooled: Tensor, dense: nn.Module, out: nn.Module) -> Tensor:
+    """tanh(dense) then one logit. pooled: float32 [rows, hidden] → float32 [rows]."""
+    inner = torch.tanh(_linear32(dense, pooled))
+    return _linear32(out, inner).squeeze(-1)
+
+
+def _linear32(layer: nn.Module, x: Tensor) -> Tensor:
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    return functional.linear(x, weight.float(), bias.float())

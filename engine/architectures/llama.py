@@ -1,0 +1,126 @@
+"""Bidirectional Llama with a one-logit head, over packed tokens.
+
+Parameter names are the checkpoint's own (Hugging Face layout).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.architectures.packing import Packing
+from engine.families.llama import LlamaConfig, Rope
+
+
+def build(config: LlamaConfig) -> nn.Module:
+    """The network, on the current default device."""
+    return LlamaCrossEncoder(config)
+
+
+class LlamaCrossEncoder(nn.Module):
+    """Body, pooling and head. Pooling, head and temperature are computed in float32."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Body(config)
+        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+
+    def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
+        """ids, positions, types: int [T] (types are unused) → float32 [rows]."""
+        hidden = self.model(ids, positions, packing)
+        pooled = packing.mean(hidden) if self.config.pooling == "avg" else packing.first(hidden)
+        logits = functional.linear(pooled, self.score.weight.float()).squeeze(-1)
+        return logits / self.config.temperature
+
+
+class Body(nn.Module):
+    """Embedding, layers, final norm: int [T] → [T, hidden]."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.hidden_size, config.norm_eps)
+        frequencies = rope_frequencies(config.rope, config.head_dim)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def forward(self, ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
+        hidden = self.embed_tokens(ids)
+        # angles in float32, whatever the dtype: large positions lose phase in bfloat16
+        angles = positions[:, None].float() * self.get_buffer("frequencies")
+        rotation = (angles.cos().to(hidden.dtype)[:, None], angles.sin().to(hidden.dtype)[:, None])
+        for layer in self.layers:
+            hidden = layer(hidden, rotation, packing)
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+
+class Layer(nn.Module):
+    """One pre-norm transformer layer."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, config.norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.norm_eps)
+        self.mlp = FeedForward(config)
+
+    def forward(self, hidden: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotation, packing)
+        residual: Tensor = hidden + self.mlp(self.post_attention_layernorm(hidden))
+        return residual
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions, bidirectional."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        hidden, width = config.hidden_size, config.heads * config.head_dim
+        kv_width = config.kv_heads * config.head_dim
+        self.q_proj = nn.Linear(hidden, width, bias=False)
+        self.k_proj = nn.Linear(hidden, kv_width, bias=False)
+        self.v_proj = nn.Linear(hidden, kv_width, bias=False)
+        self.o_proj = nn.Linear(width, hidden, bias=False)
+
+    def forward(self, hidden: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
+        q, k, v = (
+            projection(hidden).unflatten(-1, (-1, self.head_dim))
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = packing.attend(rotate(q, *rotation), rotate(k, *rotation), v)
+        out: Tensor = self.o_proj(mixed)
+        return out
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
+        return out
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding, halves layout (Hugging Face's rotate_half). x: [T, heads, dim]."""
+    left, right = x.chunk(2, dim=-1)
+    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
+
+
+def rope_frequencies(rope: Rope, head_dim: int) -> Tensor:
+    """float32 [head_dim / 2]. Source: Llama 3.1's scaling rule, as in transformers' "llama3"."""
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
+    frequencies = 1.0 / (rope.theta**exponents)
+    wavelengths = 2 * math.pi / frequencies
+    low, high = rope.low_freq_factor, rope.high_freq_factor
+    kept = ((rope.original_max_positions / wavelengths - low) / (high - low)).clamp(0, 1)
+    return frequencies * ((1 - kept) / rope.factor + kept)

@@ -1,0 +1,60 @@
+"""Attention and pooling over pairs packed end to end: no padding, no leaks."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Where each pair lies on the token axis.
+
+    offsets: int64 [rows+1]. runs: (first token, pairs, tokens a pair) of neighbours of equal
+    length; each run is one dense attention call, so sorted batches need few.
+    """
+
+    offsets: Tensor
+    runs: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(cls, lengths: list[int], device: torch.device) -> "Packing":
+        """The packing of pairs with these lengths, in this order."""
+        runs: list[tuple[int, int, int]] = []
+        start = 0
+        for length in lengths:
+            if runs and runs[-1][2] == length:
+                first, pairs, _ = runs[-1]
+                runs[-1] = (first, pairs + 1, length)
+            else:
+                runs.append((start, 1, length))
+            start += length
+        offsets = torch.tensor([0, *lengths], device=device).cumsum(0)
+        return cls(offsets, tuple(runs))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Full bidirectional attention inside each pair.
+
+        q: [T, heads, dim]; k, v: [T, kv_heads, dim], where each kv head serves heads / kv_heads
+        consecutive query heads. Returns [T, heads * dim].
+        """
+        out = torch.empty_like(q)
+        for first, pairs, length in self.runs:
+            span = slice(first, first + pairs * length)
+            q_, k_, v_ = (
+                x[span].view(pairs, length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v)
+            )
+            scores = functional.scaled_dot_product_attention(
+                q_, k_, v_, enable_gqa=q.shape[1] != k.shape[1]
+            )
+            out[span] = scores.transpose(1, 2).flatten(0, 1)
+        return out.flatten(1)
+
+    def first(self, hidden: Tensor) -> Tensor:
+        """Each pair's first token (CLS): [T, hidden] → float32 [rows, hidden]."""
+        return hidden[self.offsets[:-1]].float()
+
+    def mean(self, hidden: Tensor) -> Tensor:
+        """Mean over each pair's tokens: [T, hidden] → float32 [rows, hidden]."""
+        return torch.segment_reduce(hidden.float(), "mean", offsets=self.offsets)

@@ -1,0 +1,34 @@
+"""Backends: one file or folder each, found by name. A backend is only the forward pass.
+
+Adding one is adding a module here with open(checkpoint, config) -> Backend.
+"""
+
+import importlib
+import pkgutil
+from typing import Protocol, cast
+
+from engine.config import EngineConfig
+from engine.errors import StartError
+from engine.types import Batch, Checkpoint, Limits, Logits
+
+
+class Backend(Protocol):
+    """Owns a device. Opened, used and closed by one thread."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def score(self, batch: Batch) -> Logits:
+        """Raw logits, float32 [rows], in the batch's order. May raise; the batch then failed."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
+    """Load the checkpoint onto the configured device. Raises StartError."""
+    name = "torch" if config.backend == "auto" else config.backend
+    if name not in (known := [info.name for info in pkgutil.iter_modules(__path__)]):
+        raise StartError(f"no backend {name!r}: choose one of auto, {', '.join(sorted(known))}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    return cast(Backend, module.open(checkpoint, config))

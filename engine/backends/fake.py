@@ -1,0 +1,34 @@
+"""A backend without a model, for trying out the service: the scores mean nothing.
+
+Each score depends on its pair's ids alone. Needs no torch.
+"""
+
+import zlib
+
+import numpy as np
+
+from engine.config import EngineConfig
+from engine.types import Batch, Checkpoint, Limits, Logits
+
+_MAX_BATCH_TOKENS = 16384
+
+
+class FakeBackend:
+    """Hashes each pair's ids to a logit between -10 and 10."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def score(self, batch: Batch) -> Logits:
+        pairs = np.split(batch.ids, batch.offsets[1:-1])
+        hashes = np.array([zlib.crc32(ids.tobytes()) for ids in pairs], dtype=np.float64)
+        return (hashes / 2**32 * 20 - 10).astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def open(checkpoint: Checkpoint, config: EngineConfig) -> FakeBackend:
+    """Takes any checkpoint; reads none of its weights."""
+    tokens = config.max_batch_tokens or max(_MAX_BATCH_TOKENS, checkpoint.max_pair_tokens)
+    return FakeBackend(Limits(max_batch_tokens=tokens, max_batch_rows=1024))

@@ -1,0 +1,124 @@
+"""The façade over checkpoint, tokenizer and device thread: start, stop, rank, health."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from engine import checkpoint as checkpoints
+from engine.backends import Backend, open_backend
+from engine.config import EngineConfig
+from engine.errors import StartError, UnavailableError
+from engine.job import Job
+from engine.tokenizer import PairTokenizer
+from engine.types import BatchReport, Checkpoint, Limits, Query, Ranked, Ranking, Timings
+from engine.worker import Worker
+
+OpenBackend = Callable[[Checkpoint, EngineConfig], Backend]
+
+
+class Reranker:
+    """Ranks passages by relevance to a query. Use from one event loop."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        open_backend: OpenBackend = open_backend,
+        on_batch: Callable[[BatchReport], None] = lambda report: None,
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config = config
+        self._open_backend = open_backend
+        self._on_batch = on_batch
+        self._on_death = on_death
+        self._accepted = 0
+        self._drained = asyncio.Event()
+        self.ready = False
+        self.alive = True
+
+    async def start(self) -> None:
+        """Load and verify everything, then warm up. Raises StartError with the reason."""
+        self.checkpoint = await asyncio.to_thread(checkpoints.load, self._config)
+        self._tokenizer = await asyncio.to_thread(
+            PairTokenizer, self.checkpoint, self._config.tokenizer_threads
+        )
+        self._worker = Worker(self._open, self._on_batch, self._died)
+        await self._worker.start()
+        self.ready = True
+
+    async def rank(self, query: Query) -> Ranking:
+        """Score every passage and order them. If the caller is cancelled, the pairs are dropped.
+
+        Raises RequestError, UnavailableError or ScoringError.
+        """
+        if not self.ready:
+            raise UnavailableError("the model is not ready: try again shortly")
+        self._accepted += 1
+        try:
+            return await self._rank(query)
+        finally:
+            self._accepted -= 1
+            if not self._accepted:
+                self._drained.set()
+
+    async def stop(self) -> None:
+        """Refuse new requests, finish the accepted ones, free the device."""
+        was_ready, self.ready = self.ready, False
+        while self._accepted and self.alive:
+            self._drained.clear()
+            await self._drained.wait()
+        if was_ready:
+            await self._worker.stop()
+            self._tokenizer.close()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Tokens and pairs that wait for the device."""
+        return self._worker.waiting if self.ready else (0, 0)
+
+    async def _rank(self, query: Query) -> Ranking:
+        arrived = time.monotonic()
+        pairs = await self._tokenizer.encode(query)
+        job = self._worker.submit(pairs)
+        try:
+            await job.future
+        except asyncio.CancelledError:
+            self._worker.abandon(job)
+            raise
+        return _ranking(job, arrived)
+
+    def _open(self) -> Backend:
+        """Runs on the device thread."""
+        backend = self._open_backend(self.checkpoint, self._config)
+        _check_limits(backend.limits, self.checkpoint)
+        return backend
+
+    def _died(self) -> None:
+        self.ready = self.alive = False
+        self._on_death()
+
+
+def _check_limits(limits: Limits, checkpoint: Checkpoint) -> None:
+    if limits.max_batch_tokens < checkpoint.max_pair_tokens:
+        raise StartError(
+            f"a batch holds {limits.max_batch_tokens} tokens, but one pair may have "
+            f"{checkpoint.max_pair_tokens}: raise the batch limit or lower the pair limit"
+        )
+
+
+def _ranking(job: Job, arrived: float) -> Ranking:
+    order = np.argsort(-job.logits, kind="stable").tolist()
+    logits = job.logits.tolist()
+    assert job.started is not None
+    assert job.finished is not None
+    return Ranking(
+        results=[Ranked(index, logits[index]) for index in order],
+        tokens=sum(pair.tokens for pair in job.pairs),
+        truncated=frozenset(i for i, pair in enumerate(job.pairs) if pair.truncated),
+        timings=Timings(
+            tokenize=job.submitted - arrived,
+            queue=job.started - job.submitted,
+            inference=job.finished - job.started,
+        ),
+    )

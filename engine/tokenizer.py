@@ -1,0 +1,92 @@
+"""Query and passages → token ids, in a small named thread pool, off the event loop."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from tokenizers import Tokenizer
+
+from engine import cpus
+from engine.errors import InputTooLongError, InvalidTextError
+from engine.pair_form import pair_form
+from engine.types import Checkpoint, Pair, Query, Truncate
+
+# The library's own pool starts one thread per host CPU, which small containers forbid; ours is
+# sized by the cgroup. Its calls release the GIL, so our threads do run side by side.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+T = TypeVar("T")
+
+_CHUNK = 64  # passages per task: large enough to hide the hop, small enough to share the pool
+_MAX_DEFAULT_THREADS = 4
+
+
+class PairTokenizer:
+    """Tokenizes whole requests for one checkpoint. Safe to use from one event loop."""
+
+    def __init__(self, checkpoint: Checkpoint, threads: int | None = None) -> None:
+        self._tokenizer = Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json"))
+        # Saved settings of a training run; limits and batches are ours.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._form = pair_form(self._tokenizer, checkpoint.template)
+        self._limit = checkpoint.max_pair_tokens
+        self._pool = ThreadPoolExecutor(
+            threads or min(cpus.available(), _MAX_DEFAULT_THREADS), thread_name_prefix="tokenize"
+        )
+
+    async def encode(self, query: Query) -> list[Pair]:
+        """Tokenize every pair of the request, in order; the query's ids are computed once.
+
+        Raises InvalidTextError for lone surrogates, and InputTooLongError, with the longest
+        pair's length, where a pair is over the limit and truncation was not asked for.
+        """
+        head = await self._run(self._query_ids, query.text)
+        chunks = [query.passages[i : i + _CHUNK] for i in range(0, len(query.passages), _CHUNK)]
+        tasks = [self._run(self._pairs, query, head, chunk) for chunk in chunks]
+        parts = await asyncio.gather(*tasks, return_exceptions=True)
+        _raise_worst(parts)
+        return [pair for part in parts if isinstance(part, list) for pair in part]
+
+    def close(self) -> None:
+        """Stop the threads after what they are doing."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+    def _query_ids(self, text: str) -> list[int]:
+        return self._ids([self._form.query_text.format(query=text)])[0]
+
+    def _pairs(self, query: Query, head: list[int], passages: Sequence[str]) -> list[Pair]:
+        form = self._form.passage_text
+        tails = self._ids([form.format(query=query.text, passage=text) for text in passages])
+        if query.truncate is Truncate.NONE:
+            longest = self._form.specials + len(head) + max(map(len, tails), default=0)
+            if longest > self._limit:
+                raise InputTooLongError(longest, self._limit)
+        return [self._form.assemble(head, tail, self._limit, query.truncate) for tail in tails]
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        for text in texts:
+            _check_unicode(text)
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidTextError(
+            "a text holds lone surrogates (half of a \\uD800-\\uDFFF pair): send valid Unicode"
+        ) from error
+
+
+def _raise_worst(parts: Sequence[object]) -> None:
+    """One error for the request: the longest pair's where several are too long."""
+    errors = [part for part in parts if isinstance(part, BaseException)]
+    if errors:
+        raise max(errors, key=lambda e: e.length if isinstance(e, InputTooLongError) else 0)

@@ -1,0 +1,161 @@
+"""The nouns that cross a wall between rooms. Nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from engine.families import FamilyConfig
+
+Ids = NDArray[np.int32]
+Logits = NDArray[np.float32]
+
+
+class Truncate(StrEnum):
+    """What to do with a pair over the token limit: refuse the request, or cut from the right."""
+
+    NONE = "NONE"
+    END = "END"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request: a question and the passages to order by relevance to it."""
+
+    text: str
+    passages: Sequence[str]
+    truncate: Truncate = Truncate.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One query/passage pair as token ids, special tokens included.
+
+    ids: int32 [L]. split: how many leading tokens are of type 0 (query side); L where the
+    checkpoint has no token types. truncated: whether tokens were cut to fit the limit.
+    """
+
+    ids: Ids
+    split: int
+    truncated: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs packed end to end, without padding.
+
+    ids, positions, types: int32 [T]; positions restart at 0 for each pair; types is 0 on the
+    query side and 1 on the passage side. offsets: int32 [B+1], where each pair begins and ends.
+    """
+
+    ids: Ids
+    positions: Ids
+    types: Ids
+    offsets: Ids
+
+    @classmethod
+    def pack(cls, pairs: Sequence[Pair]) -> Batch:
+        """Pack pairs in the order given."""
+        lengths = np.array([pair.tokens for pair in pairs], dtype=np.int32)
+        splits = np.array([pair.split for pair in pairs], dtype=np.int32)
+        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+        positions = np.arange(offsets[-1], dtype=np.int32) - np.repeat(offsets[:-1], lengths)
+        types = (positions >= np.repeat(splits, lengths)).astype(np.int32)
+        ids = np.concatenate([pair.ids for pair in pairs])
+        return cls(ids=ids, positions=positions, types=types, offsets=offsets)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the batch, T."""
+        return int(self.offsets[-1])
+
+    @property
+    def rows(self) -> int:
+        """Pairs in the batch, B."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each pair."""
+        return [int(n) for n in np.diff(self.offsets)]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest batch a backend takes, in tokens and in pairs."""
+
+    max_batch_tokens: int
+    max_batch_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One passage's place in the answer: its position in the request and its raw logit."""
+
+    index: int
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where one request's time went, in seconds."""
+
+    tokenize: float
+    queue: float
+    inference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The answer: every passage once, highest logit first, ties by index.
+
+    tokens: sum over the pairs, template and special tokens included. truncated: the indices of
+    the passages whose pair was cut.
+    """
+
+    results: Sequence[Ranked]
+    tokens: int
+    truncated: frozenset[int]
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What one batch cost, for whoever keeps the metrics. seconds: time in the backend."""
+
+    tokens: int
+    rows: int
+    seconds: float
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A verified folder of model files.
+
+    name: the id it is served under. family: which of engine/families and engine/architectures
+    reads it. template: the one-sequence form with {query} and {passage}, or None for the
+    tokenizer's own pair form. max_pair_tokens: the longest pair it scores. tensors: name → file.
+    """
+
+    name: str
+    folder: Path
+    revision: str | None
+    family: str
+    config: FamilyConfig
+    template: str | None
+    max_pair_tokens: int
+    tensors: Mapping[str, Path]
+    raw_config: Mapping[str, Any] = field(repr=False)
