@@ -1,6 +1,7 @@
 """The façade over checkpoint, tokenizer and device thread: start, stop, rank, health."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 
@@ -32,6 +33,7 @@ class Reranker:
         self._open_backend = open_backend
         self._on_batch = on_batch
         self._on_death = on_death
+        self.checkpoint: Checkpoint | None = None
         self._accepted = 0
         self._drained = asyncio.Event()
         self.ready = False
@@ -43,7 +45,8 @@ class Reranker:
         self._tokenizer = await asyncio.to_thread(
             PairTokenizer, self.checkpoint, self._config.tokenizer_threads
         )
-        self._worker = Worker(self._open, self._on_batch, self._died)
+        opener = functools.partial(self._open, self.checkpoint)
+        self._worker = Worker(opener, self._on_batch, self._died)
         await self._worker.start()
         self.ready = True
 
@@ -88,10 +91,10 @@ class Reranker:
             raise
         return _ranking(job, arrived)
 
-    def _open(self) -> Backend:
+    def _open(self, checkpoint: Checkpoint) -> Backend:
         """Runs on the device thread."""
-        backend = self._open_backend(self.checkpoint, self._config)
-        _check_limits(backend.limits, self.checkpoint)
+        backend = self._open_backend(checkpoint, self._config)
+        _check_limits(backend.limits, checkpoint)
         return backend
 
     def _died(self) -> None:

@@ -1,0 +1,45 @@
+# The one vocabulary: here, in CONTRIBUTING and in CI. Each target does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test check format mini clean
+
+run: $(VENV)/.run  ## serve the shipped checkpoint on port 8000 (CROSSRANK_PORT moves it)
+	@$(BIN)/crossrank serve
+
+test: $(VENV)/.dev  ## the whole suite: no GPU, no model hub
+	$(BIN)/pytest
+
+check: $(VENV)/.dev  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+mini: $(VENV)/.dev  ## train the shipped checkpoint again (about half an hour on two cores)
+	$(PIP) -r models/mini/requirements.txt
+	$(BIN)/python -m models.mini.train --work build/mini
+
+clean:  ## remove everything that was installed or built
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "crossrank needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.venv pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (PyTorch is large; this happens once)"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The HTTP layer. Knows FastAPI and pydantic; knows nothing of tensors."""

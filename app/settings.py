@@ -1,0 +1,122 @@
+"""Every setting: its name, default, bounds and sentence. The only reader of the environment."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from engine.config import EngineConfig
+from engine.errors import StartError
+
+PREFIX = "CROSSRANK_"
+SHIPPED_CHECKPOINT = Path(__file__).resolve().parent.parent / "models" / "mini"
+
+
+class Settings(BaseSettings):
+    """Read once, at start. Field names in capitals behind CROSSRANK_ are the variables' names."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, populate_by_name=True)
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 - a service
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    checkpoint: str = Field(
+        str(SHIPPED_CHECKPOINT),
+        description="A folder, or a hub id such as `nvidia/llama-nemotron-rerank-1b-v2`.",
+    )
+    revision: str | None = Field(
+        None, description="Commit, tag or branch on the hub. Known models are pinned to a commit."
+    )
+    model_name: str | None = Field(None, description="Name to serve under, instead of its own.")
+    model_aliases: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further accepted model names, separated by commas."
+    )
+    cache_dir: Path | None = Field(
+        None, description="Where hub downloads are kept; else Hugging Face's own cache."
+    )
+    offline: bool = Field(
+        False,
+        validation_alias=AliasChoices(f"{PREFIX}OFFLINE", "HF_HUB_OFFLINE"),
+        description="Never use the network. `HF_HUB_OFFLINE` is read too.",
+    )
+    hf_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices(f"{PREFIX}HF_TOKEN", "HF_TOKEN"),
+        description="Token for gated or private models. `HF_TOKEN` is read too.",
+    )
+    backend: str = Field("auto", description="`auto`, `torch`, or `fake` (meaningless scores).")
+    max_passages: int = Field(512, ge=1, description="Passages in one request.")
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=1024, description="Bytes in one request body; more is answered with 413."
+    )
+    max_pair_tokens: int | None = Field(
+        None,
+        ge=16,
+        description="Tokens in one query/passage pair, to lower the checkpoint's limit.",
+    )
+    max_batch_tokens: int | None = Field(
+        None, ge=16, description="Tokens in one batch; else the backend's choice."
+    )
+    tokenizer_threads: int | None = Field(
+        None, ge=1, le=256, description="Tokenizer threads; else the CPUs at hand, 4 at most."
+    )
+    compute_threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of the model; else the CPUs at hand."
+    )
+    shutdown_seconds: int = Field(
+        30, ge=1, description="How long a stopping server waits for accepted requests."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="`debug`, `info`, `warning` or `error`."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text`, or `json` for one JSON object a line."
+    )
+
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    def engine(self) -> EngineConfig:
+        """What the engine is told."""
+        return EngineConfig(
+            checkpoint=self.checkpoint,
+            revision=self.revision,
+            hub_token=self.hf_token.get_secret_value() if self.hf_token else None,
+            cache_dir=self.cache_dir,
+            offline=self.offline,
+            backend=self.backend,
+            max_pair_tokens=self.max_pair_tokens,
+            max_batch_tokens=self.max_batch_tokens,
+            tokenizer_threads=self.tokenizer_threads,
+            compute_threads=self.compute_threads,
+        )
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the environment. Raises StartError for unknown names and for values out of bounds."""
+    _refuse_unknown(environment)
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [f"{variable(str(e['loc'][-1]))}: {e['msg']}" for e in error.errors()]
+        raise StartError("; ".join(problems)) from error
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return field if field.startswith((PREFIX, "HF_")) else PREFIX + field.upper()
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = [variable(field) for field in Settings.model_fields]
+    for name in environment:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
+            raise StartError(f"{name} is not a setting: did you mean {nearest}?")

@@ -1,0 +1,118 @@
+"""Service efficiency: passages per second over HTTP as a share of the bare model's, in one run.
+
+Rounds alternate between a real server process and the same backend called directly with the same
+pairs in perfectly packed batches. Run: python -m loadtests.efficiency
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from app.settings import SHIPPED_CHECKPOINT
+from engine import checkpoint as checkpoints
+from engine.backends import Backend, open_backend
+from engine.config import EngineConfig
+from engine.tokenizer import PairTokenizer
+from engine.types import Batch, Pair, Query
+
+# Words that are one token each in BERT's vocabulary, so that lengths are exact.
+WORDS = ("river", "stone", "bread", "light", "paper", "green", "music", "winter", "garden", "train")
+QUERY = "where does the river go"
+
+
+def main() -> None:
+    """Measure and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--passages", type=int, default=100)
+    parser.add_argument("--tokens", type=int, default=100, help="tokens in a passage")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    passages = [
+        " ".join(WORDS[(i + j) % len(WORDS)] for j in range(arguments.tokens))
+        for i in range(arguments.passages)
+    ]
+    config = EngineConfig(checkpoint=str(SHIPPED_CHECKPOINT))
+    checkpoint = checkpoints.load(config)
+    pairs = asyncio.run(PairTokenizer(checkpoint).encode(Query(QUERY, passages)))
+    backend = open_backend(checkpoint, config)
+    batches = list(packed(pairs, backend))
+    body = json.dumps({"query": {"text": QUERY}, "passages": [{"text": p} for p in passages]})
+    with server() as url:
+        rounds = [
+            (seconds_bare(backend, batches), seconds_over_http(url, body.encode()))
+            for _ in range(arguments.rounds + 1)
+        ][1:]  # the first round warms both
+    print(json.dumps(report(arguments, pairs, rounds), indent=2))
+
+
+def packed(pairs: Sequence[Pair], backend: Backend) -> Iterator[Batch]:
+    """The pairs in full batches, as the schedule would make them for one request."""
+    rows = backend.limits.max_batch_tokens // pairs[0].tokens
+    for start in range(0, len(pairs), rows):
+        yield Batch.pack(pairs[start : start + rows])
+
+
+def seconds_bare(backend: Backend, batches: Sequence[Batch]) -> float:
+    """Time of the forward passes alone."""
+    start = time.perf_counter()
+    for batch in batches:
+        backend.score(batch)
+    return time.perf_counter() - start
+
+
+def seconds_over_http(url: str, body: bytes) -> float:
+    """Time of one request on a new connection, the answer read."""
+    request = urllib.request.Request(
+        f"{url}/v1/ranking", body, {"Content-Type": "application/json"}
+    )
+    start = time.perf_counter()
+    with urllib.request.urlopen(request) as answer:
+        answer.read()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A crossrank process on a free loopback port; its address once it is ready."""
+    environment = os.environ | {"CROSSRANK_PORT": "0", "CROSSRANK_HOST": "127.0.0.1"}
+    command = [sys.executable, "-m", "app"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        url = ""
+        for line in process.stderr:
+            url = found[1] if (found := re.search(r"running on (http://\S+)", line)) else url
+            if "ready: serving" in line:
+                break
+        yield url
+        process.terminate()
+
+
+def report(
+    arguments: argparse.Namespace, pairs: Sequence[Pair], rounds: Sequence[tuple[float, float]]
+) -> dict[str, object]:
+    """Medians over the rounds; the ratio is the median of each round's own ratio."""
+    bare, http = (statistics.median(times) for times in zip(*rounds, strict=True))
+    return {
+        "passages": len(pairs),
+        "tokens_per_pair": pairs[0].tokens,
+        "rounds": arguments.rounds,
+        "bare_passages_per_second": round(len(pairs) / bare, 1),
+        "http_passages_per_second": round(len(pairs) / http, 1),
+        "http_share_of_bare": round(statistics.median(b / h for b, h in rounds), 3),
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPUs",
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Schemathesis sends what the OpenAPI document allows and forbids; the service keeps its word."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+
+from app.main import create_app
+from tests.app import serving
+
+EXAMPLES = 40  # requests for each operation in each mode
+
+
+@pytest.fixture(scope="module")
+def url(bert_folder: Path) -> Iterator[str]:
+    """A real server on a free loopback port, on the fake backend."""
+    app = create_app(serving.settings(bert_folder, backend="fake"))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    listener = socket.create_server(("127.0.0.1", 0))  # callers queue here until it serves
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    while httpx2.get(f"{address}/v1/health/ready").status_code != 200:
+        assert thread.is_alive()
+    yield address
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_every_answer_is_one_the_document_describes(url: str, mode: GenerationMode) -> None:
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
+    assert len(operations) > 10
+    for operation in operations:
+        _fuzz(operation, mode)
+
+
+def _fuzz(operation: Any, mode: GenerationMode) -> None:
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    def answers(case: Any) -> None:
+        case.call_and_validate()
+
+    with contextlib.suppress(Unsatisfiable):  # an operation without input has no invalid input
+        answers()

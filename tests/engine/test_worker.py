@@ -1,0 +1,207 @@
+"""What the device thread promises to those who wait, with a gate in place of a device."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from engine.errors import ScoringError, StartError, UnavailableError
+from engine.types import Batch, BatchReport, Limits, Logits, Pair
+from engine.worker import Worker
+from tests.gate import Gate, first_ids, settle
+
+pytestmark = pytest.mark.anyio
+POISON = 666
+
+
+class Bench:
+    """A worker on a gate, and what it reported."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.reports: list[BatchReport] = []
+        self.deaths = 0
+        self.worker = Worker(lambda: gate, self.reports.append, self._die)
+
+    def _die(self) -> None:
+        self.deaths += 1
+
+
+@asynccontextmanager
+async def running(gate: Gate) -> AsyncIterator[Bench]:
+    bench = Bench(gate)
+    await bench.worker.start()
+    try:
+        yield bench
+    finally:
+        gate.open_for_good()
+        await bench.worker.stop()
+
+
+def pairs(*first_tokens: int, length: int = 4) -> list[Pair]:
+    """Pairs whose logit at the gate is their first token."""
+    return [Pair(np.full(length, token, dtype=np.int32), split=1) for token in first_tokens]
+
+
+def seen(batch: Batch) -> list[int]:
+    return [int(token) for token in first_ids(batch)]
+
+
+def poisoned(batch: Batch) -> Logits:
+    if POISON in batch.ids:
+        raise RuntimeError("the device refuses")
+    return first_ids(batch)
+
+
+def not_a_number(batch: Batch) -> Logits:
+    return np.where(first_ids(batch) == POISON, np.nan, first_ids(batch))
+
+
+async def test_every_score_lands_in_its_own_slot() -> None:
+    async with running(Gate()) as bench:
+        bench.gate.open_for_good()
+        wanted = [3, 1, 4, 1, 5, 9, 2, 6] * 5
+        job = bench.worker.submit(pairs(*wanted))
+        await job.future
+        assert job.logits.tolist() == wanted
+
+
+async def test_an_idle_device_starts_at_once_and_a_busy_one_gathers() -> None:
+    async with running(Gate()) as bench:
+        first = bench.worker.submit(pairs(1))
+        assert seen(await bench.gate.batch()) == [1]
+        others = [bench.worker.submit(pairs(2)), bench.worker.submit(pairs(3))]
+        bench.gate.open()
+        assert sorted(seen(await bench.gate.batch())) == [2, 3]
+        bench.gate.open()
+        await asyncio.gather(first.future, *(job.future for job in others))
+
+
+async def test_a_short_request_overtakes_the_rest_of_a_long_one() -> None:
+    async with running(Gate(Limits(max_batch_tokens=32, max_batch_rows=16))) as bench:
+        long = bench.worker.submit(pairs(*range(100, 164)))
+        await bench.gate.batch()
+        short = bench.worker.submit(pairs(1, 2))
+        bench.gate.open()
+        await bench.gate.batch()
+        bench.gate.open()
+        await bench.gate.batch()
+        bench.gate.open()
+        await short.future
+        assert not long.future.done()
+
+
+async def test_abandoned_pairs_never_reach_the_device() -> None:
+    async with running(Gate(Limits(max_batch_tokens=16, max_batch_rows=4))) as bench:
+        gone = bench.worker.submit(pairs(*range(100, 164)))
+        await bench.gate.batch()
+        bench.worker.abandon(gone)
+        assert bench.worker.waiting == (0, 0)
+        stayed = bench.worker.submit(pairs(7))
+        bench.gate.open()
+        assert seen(await bench.gate.batch()) == [7]
+        bench.gate.open()
+        await stayed.future
+
+
+async def test_a_failed_batch_is_retried_in_halves_and_fails_only_the_guilty() -> None:
+    async with running(Gate(score=poisoned)) as bench:
+        blocker = bench.worker.submit(pairs(1))
+        await bench.gate.batch()
+        innocent = [bench.worker.submit(pairs(n, length=n)) for n in (2, 3)]
+        guilty = bench.worker.submit(pairs(POISON, length=5))
+        bench.gate.open_for_good()
+        await asyncio.gather(blocker.future, innocent[0].future)
+        with pytest.raises(ScoringError):
+            await guilty.future
+        assert innocent[0].logits.tolist() == [2]
+        assert [report.failed for report in bench.reports] == [False, True, False, True]
+        await asyncio.gather(innocent[1].future, return_exceptions=True)
+
+
+async def test_the_next_request_after_a_failure_is_served_as_if_nothing_happened() -> None:
+    async with running(Gate(score=poisoned)) as bench:
+        bench.gate.open_for_good()
+        with pytest.raises(ScoringError):
+            await bench.worker.submit(pairs(POISON)).future
+        job = bench.worker.submit(pairs(8))
+        await job.future
+        assert job.logits.tolist() == [8]
+
+
+async def test_a_score_that_is_no_number_fails_its_own_request_only() -> None:
+    async with running(Gate(score=not_a_number)) as bench:
+        blocker = bench.worker.submit(pairs(1))
+        await bench.gate.batch()
+        good, bad = bench.worker.submit(pairs(2)), bench.worker.submit(pairs(3, POISON))
+        bench.gate.open_for_good()
+        await asyncio.gather(blocker.future, good.future)
+        with pytest.raises(ScoringError):
+            await bad.future
+
+
+async def test_a_backend_that_loses_a_row_answers_with_an_error_not_with_shifted_scores() -> None:
+    async with running(Gate(score=lambda batch: first_ids(batch)[1:])) as bench:
+        bench.gate.open_for_good()
+        with pytest.raises(ScoringError):
+            await bench.worker.submit(pairs(1, 2)).future
+
+
+async def test_a_dying_device_thread_answers_everyone_and_says_so() -> None:
+    async with running(Gate(Limits(max_batch_tokens=8, max_batch_rows=2))) as bench:
+        jobs = [bench.worker.submit(pairs(n, n)) for n in (1, 2, 3)]
+        await bench.gate.batch()
+        bench.gate.open(SystemExit())
+        answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        assert all(isinstance(answer, ScoringError) for answer in answers)
+        await settle()
+        assert bench.deaths == 1
+        assert bench.gate.closed
+        with pytest.raises(UnavailableError):
+            bench.worker.submit(pairs(4))
+
+
+async def test_stopping_finishes_what_was_accepted_and_refuses_the_rest() -> None:
+    gate = Gate(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate) as bench:
+        jobs = [bench.worker.submit(pairs(n, n)) for n in (1, 2, 3)]
+        await gate.batch()
+        stopping = asyncio.create_task(bench.worker.stop())
+        await settle()
+        with pytest.raises(UnavailableError):
+            bench.worker.submit(pairs(4))
+        gate.open_for_good()
+        await stopping
+        await asyncio.gather(*(job.future for job in jobs))
+        assert gate.closed
+
+
+async def test_one_batch_wakes_the_event_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(Gate()) as bench:
+        loop = asyncio.get_running_loop()
+        wakes: list[object] = []
+        real = loop.call_soon_threadsafe
+
+        def counted(callback, *args, **kwargs):  # type: ignore[no-untyped-def]
+            if callback.__module__ == "engine.worker":
+                wakes.append(callback)
+            return real(callback, *args, **kwargs)
+
+        blocker = bench.worker.submit(pairs(1))
+        await bench.gate.batch()
+        jobs = [bench.worker.submit(pairs(n)) for n in (2, 3, 4)]
+        monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+        bench.gate.open_for_good()
+        await asyncio.gather(blocker.future, *(job.future for job in jobs))
+        assert len(wakes) == 2
+
+
+async def test_a_backend_that_cannot_open_is_the_caller_s_error() -> None:
+    def refuse() -> Gate:
+        raise StartError("no such device")
+
+    worker = Worker(refuse, lambda report: None, lambda: None)
+    with pytest.raises(StartError, match="no such device"):
+        await worker.start()

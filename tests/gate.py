@@ -1,0 +1,66 @@
+"""A backend that waits for the test: it scores each batch only when the test opens the gate.
+
+Makes concurrency exact: while a batch stands at the gate the device is busy, for as long as the
+test likes.
+"""
+
+import asyncio
+import queue
+from collections.abc import Callable
+
+import numpy as np
+
+from engine.types import Batch, Limits, Logits
+
+Score = Callable[[Batch], Logits]
+_PATIENCE_SECONDS = 30  # only a failing test waits this long
+
+
+def first_ids(batch: Batch) -> Logits:
+    """Each pair's first token id as its logit."""
+    return batch.ids[batch.offsets[:-1]].astype(np.float32)
+
+
+class Gate:
+    """Implements engine.backends.Backend. The worker's warm-up batch passes by itself."""
+
+    def __init__(self, limits: Limits | None = None, score: Score = first_ids) -> None:
+        self.limits = limits or Limits(max_batch_tokens=64, max_batch_rows=16)
+        self.closed = False
+        self._score = score
+        self._warm = self._free = False
+        self._arrived: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self._opened: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def score(self, batch: Batch) -> Logits:
+        """Runs on the device thread."""
+        if not self._warm:
+            self._warm = True
+            return np.zeros(batch.rows, dtype=np.float32)
+        self._arrived.put(batch)
+        outcome = None if self._free else self._opened.get()
+        if outcome is not None:
+            raise outcome
+        return self._score(batch)
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def batch(self) -> Batch:
+        """Wait until a batch stands at the gate."""
+        return await asyncio.to_thread(self._arrived.get, timeout=_PATIENCE_SECONDS)
+
+    def open(self, error: BaseException | None = None) -> None:
+        """Let the waiting batch be scored, or fail it."""
+        self._opened.put(error)
+
+    def open_for_good(self) -> None:
+        """Let everything pass from now on."""
+        self._free = True
+        self._opened.put(None)
+
+
+async def settle() -> None:
+    """Let everything that is ready to run on the event loop run."""
+    for _ in range(20):
+        await asyncio.sleep(0)
