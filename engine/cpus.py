@@ -20,7 +20,7 @@ def _quota(v2: Path, v1_quota: Path, v1_period: Path) -> int | None:
     try:
         quota, period = v2.read_text().split() if v2.exists() else _read_v1(v1_quota, v1_period)
         return math.ceil(int(quota) / int(period)) if int(quota) > 0 else None
-    except (OSError, ValueError):  # no cgroup, or "max": no quota
+    except (OSError, ValueError, ZeroDivisionError):  # no cgroup, or "max": no quota
         return None
 
 

@@ -54,7 +54,6 @@ def locate(config: EngineConfig) -> tuple[Path, str | None]:
 
 def _download(config: EngineConfig, revision: str | None) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow, and a folder needs none
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
 
     if revision is None:
         log.warning(
@@ -69,7 +68,7 @@ def _download(config: EngineConfig, revision: str | None) -> tuple[Path, str]:
             local_files_only=config.offline,
             allow_patterns=_FILES,
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # its own errors, its HTTP client's, the disk's: no common root
         raise StartError(_explain(config, revision, error)) from error
     commit = Path(path).name
     _check(Path(path), SHA256.get(commit, {}))
@@ -81,22 +80,30 @@ def _explain(config: EngineConfig, revision: str | None, error: Exception) -> st
     from huggingface_hub import errors  # noqa: PLC0415
 
     at = f"{config.checkpoint} at revision {revision or 'main'}"
-    if config.offline:
+    cause = error.__cause__ or error
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if config.offline or isinstance(cause, errors.OfflineModeIsEnabled):
         return f"{at} is not in the cache, and offline mode is on: download it once with a network"
     if isinstance(error, errors.GatedRepoError):
         return f"{at} is gated: accept its terms on the hub and set HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{at} does not exist: check the revision"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return f"{at} does not exist, or is private: check the id, or set HF_TOKEN"
+    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403):
+        return (
+            f"{at} is no folder here, and on the hub it does not exist or is private: check the "
+            "name, or set HF_TOKEN to a token that may read it"
+        )
     return (
-        f"{at} could not be downloaded ({type(error).__name__}): check the network, HF_ENDPOINT "
-        "and the disk, then start again (the download resumes), or give a folder with the files"
+        f"{at} could not be downloaded ({type(cause).__name__}: {' '.join(str(cause).split())}): "
+        "check the network, HF_ENDPOINT and the disk, then start again (finished files are kept), "
+        "or give a folder with the files"
     )
 
 
 def _check(folder: Path, digests: dict[str, str]) -> None:
     for name, expected in digests.items():
+        if not (folder / name).is_file():
+            raise StartError(f"{folder} lacks {name}: delete the folder and start again")
         with (folder / name).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:

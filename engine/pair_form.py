@@ -99,8 +99,12 @@ def _split_template(tokenizer: Tokenizer, template: str) -> tuple[str, str]:
 
 
 def _ends_words_at_letters(tokenizer: Tokenizer, cut: str) -> bool:
-    """Whether the tokenizer is Llama 3's byte-level BPE and no added token spans `cut`."""
+    """Whether the tokenizer is Llama 3's byte-level BPE and no added token spans `cut`.
+
+    Nor may one begin after it: added tokens can ask for a word boundary before them.
+    """
     spec = json.loads(tokenizer.to_str())
+    added = [token["content"] for token in spec["added_tokens"]]
     steps = (spec.get("pre_tokenizer") or {}).get("pretokenizers", [])
     return (
         spec["model"]["type"] == "BPE"
@@ -110,5 +114,5 @@ def _ends_words_at_letters(tokenizer: Tokenizer, cut: str) -> bool:
         and steps[0]["behavior"] == "Isolated"
         and not steps[0]["invert"]
         and not (steps[1]["add_prefix_space"] or steps[1]["use_regex"])
-        and not any(cut in token["content"] for token in spec["added_tokens"])
+        and not any(cut in text or text.startswith(cut[1:]) for text in added)
     )

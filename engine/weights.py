@@ -14,19 +14,18 @@ from engine.errors import CheckpointError
 from engine.families import Shape
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _DTYPES = {"F32", "F16", "BF16"}
 _SHOWN = 5  # names in one message
 
 
 def locate(folder: Path) -> dict[str, Path]:
     """Tensor name → the file that holds it. Raises CheckpointError for files that are not whole."""
+    if (folder / _SINGLE).is_file():  # before a leftover index, as transformers does
+        return dict.fromkeys(_names(folder / _SINGLE), folder / _SINGLE)
     if (folder / _INDEX).is_file():
         return _sharded(folder)
-    if (folder / _SINGLE).is_file():
-        return dict.fromkeys(_names(folder / _SINGLE), folder / _SINGLE)
-    pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-        p.name for p in folder.glob("*.pt*")
-    )
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
     found = f" {', '.join(pickles)} can run code when loaded;" if pickles else ""
     raise CheckpointError(
         f"{folder} has no {_SINGLE} and no {_INDEX}.{found} crossrank reads safetensors only: "
@@ -56,7 +55,7 @@ def _sharded(folder: Path) -> dict[str, Path]:
     try:
         weight_map = json.loads((folder / _INDEX).read_bytes())["weight_map"]
         files = {str(name): str(file) for name, file in weight_map.items()}
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / _INDEX} is not a safetensors index: {error}") from error
     if odd := sorted({f for f in files.values() if Path(f).name != f}):
         raise CheckpointError(f"{_INDEX} names files outside its folder: {_some(odd)}")

@@ -46,6 +46,7 @@ class RobertaCrossEncoder(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.roberta = Body(config)
+        self.pad_id = config.position_offset - 1
         self.classifier = _module(
             dense=nn.Linear(config.hidden_size, config.hidden_size),
             out_proj=nn.Linear(config.hidden_size, 1),
@@ -53,6 +54,7 @@ class RobertaCrossEncoder(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
         """ids, positions: int [T] (RoBERTa has no types) → float32 [rows]."""
+        positions = _count_without(ids == self.pad_id, positions, packing.offsets)
         first = packing.first(self.roberta(ids, positions, torch.zeros_like(types), packing))
         return _head(first, *self.classifier.children())
 
@@ -106,6 +108,16 @@ class Layer(nn.Module):
         hidden = _add_norm(self.attention.get_submodule("output"), mixed, hidden)
         inner = self.activation(self.intermediate.get_submodule("dense")(hidden))
         return _add_norm(self.output, inner, hidden)
+
+
+def _count_without(pads: Tensor, positions: Tensor, offsets: Tensor) -> Tensor:
+    """Positions as RoBERTa counts them: a literal <pad> in a text takes row pad_id, and no turn.
+
+    pads: bool [T]. Source: transformers' create_position_ids_from_input_ids.
+    """
+    seen = torch.cat((offsets.new_zeros(1), pads.cumsum(0)))
+    before = seen[:-1] - seen[offsets[:-1]].repeat_interleave(offsets.diff())
+    return torch.where(pads, -1, positions - before)
 
 
 def _module(**children: nn.Module) -> nn.Module:

@@ -69,7 +69,7 @@ def parse(raw: Mapping[str, Any]) -> BertConfig:
         norm_eps=fields.positive(raw, "layer_norm_eps", 1e-12),
         positions=fields.count(raw, "max_position_embeddings"),
         # Source: transformers' create_position_ids_from_input_ids; pad_token_id is 1 by default.
-        position_offset=raw.get("pad_token_id", 1) + 1 if roberta else 0,
+        position_offset=fields.count(raw, "pad_token_id", 1, least=0) + 1 if roberta else 0,
         token_types=fields.count(raw, "type_vocab_size", 2),
     )
 

@@ -1,5 +1,6 @@
 """Reads typed fields out of a config.json, with errors that name the field and what it holds."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,22 +10,24 @@ Raw = Mapping[str, Any]
 _REQUIRED = object()
 
 
-def count(raw: Raw, name: str, default: object = _REQUIRED) -> int:
-    """A positive whole number."""
+def count(raw: Raw, name: str, default: object = _REQUIRED, least: int = 1) -> int:
+    """A whole number, positive unless `least` says otherwise."""
     value = raw.get(name)
     value = default if value is None else value
     if value is _REQUIRED:
         raise CheckpointError(f"config.json has no {name!r}, and there is no safe default for it")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise CheckpointError(f"config.json: {name} must be a whole number above 0, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise CheckpointError(
+            f"config.json: {name} must be a whole number above {least - 1}, not {value!r}"
+        )
     return value
 
 
 def positive(raw: Raw, name: str, default: object = _REQUIRED) -> float:
-    """A number above 0."""
+    """A number above 0, and finite."""
     value = raw.get(name)
     value = default if value is None else value
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise CheckpointError(f"config.json: {name} must be a number above 0, not {value!r}")
     return float(value)
 
@@ -47,23 +50,21 @@ def must_be_off(raw: Raw, *names: str) -> None:
             raise CheckpointError(f"config.json: {name} is {raw[name]!r}, which is not served")
 
 
-def architecture(raw: Raw, allowed: tuple[str, ...]) -> str:
-    """The class the checkpoint was saved from; it says whether there is a head, and which."""
-    names = raw.get("architectures") or []
-    for name in names:
-        if name in allowed:
-            return str(name)
-    raise CheckpointError(
-        f"config.json: architectures is {names!r}; a reranker of this family is saved from "
-        f"{' or '.join(allowed)}. A causal model, or one without a ranking head, would give wrong "
-        "scores."
-    )
+def architecture(raw: Raw, allowed: tuple[str, ...]) -> None:
+    """Check the class the checkpoint was saved from; it says whether there is a head, and which."""
+    names = raw.get("architectures")
+    if not isinstance(names, list) or not any(name in allowed for name in names):
+        raise CheckpointError(
+            f"config.json: architectures is {names!r}; a reranker of this family is saved from "
+            f"{' or '.join(allowed)}. A causal model, or one without a ranking head, would give "
+            "wrong scores."
+        )
 
 
 def single_label(raw: Raw) -> None:
     """Refuse a classifier of several labels. Silent configs are settled by the head's shape."""
     labels = raw.get("id2label")
-    number = len(labels) if isinstance(labels, Mapping) else raw.get("num_labels", 1)
+    number = len(labels) if isinstance(labels, Mapping) else raw.get("num_labels") or 1
     if number != 1:
         raise CheckpointError(
             f"config.json declares {number} labels; a reranker has exactly 1 (one logit a pair)"
