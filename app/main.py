@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import dialects, errors, operations
+from app import errors, operations, shared_paths
 from app.intake import Intake
 from app.service import Service
 from app.settings import Settings
@@ -38,8 +38,7 @@ def create_app(
     )
     metrics = Metrics()
     app.state.service = Service(settings, metrics, on_fatal, open_backend)
-    for dialect in dialects.load().values():
-        app.include_router(dialect.router)
+    app.include_router(shared_paths.router())
     app.include_router(operations.router)
     errors.install(app)
     # added last = outermost

@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     compute_threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the model; else the CPUs at hand."
     )
+    lenient: bool = Field(
+        False, description="NIM's dialect also takes `top_n` and `return_documents`."
+    )
+    report_truncated: bool = Field(
+        False, description="Say for every result whether its pair was cut: `truncated`."
+    )
     shutdown_seconds: int = Field(
         30, ge=1, description="How long a stopping server waits for accepted requests."
     )
