@@ -10,11 +10,16 @@ import numpy as np
 from engine import checkpoint as checkpoints
 from engine.backends import Backend, open_backend
 from engine.config import EngineConfig
-from engine.errors import StartError, UnavailableError
+from engine.errors import DeadlineError, StartError, UnavailableError
 from engine.job import Job
+from engine.ledger import Entry, Ledger
 from engine.tokenizer import PairTokenizer
 from engine.types import BatchReport, Checkpoint, Limits, Query, Ranked, Ranking, Timings
 from engine.worker import Worker
+
+# English in a subword vocabulary; only admission uses it, and the count corrects it soon after.
+_CHARACTERS_PER_TOKEN = 4
+_TEMPLATE_TOKENS = 8
 
 OpenBackend = Callable[[Checkpoint, EngineConfig], Backend]
 
@@ -34,7 +39,7 @@ class Reranker:
         self._on_batch = on_batch
         self._on_death = on_death
         self.checkpoint: Checkpoint | None = None
-        self._accepted = 0
+        self._ledger = Ledger(config.max_queue_tokens, config.max_queue_requests)
         self._drained = asyncio.Event()
         self.ready = False
         self.alive = True
@@ -46,29 +51,32 @@ class Reranker:
             PairTokenizer, self.checkpoint, self._config.tokenizer_threads
         )
         opener = functools.partial(self._open, self.checkpoint)
-        self._worker = Worker(opener, self._on_batch, self._died)
+        stuck_after = self._config.stuck_after_seconds
+        self._worker = Worker(opener, self._ran, self._died, stuck_after)
         await self._worker.start()
         self.ready = True
 
     async def rank(self, query: Query) -> Ranking:
         """Score every passage and order them. If the caller is cancelled, the pairs are dropped.
 
-        Raises RequestError, UnavailableError or ScoringError.
+        Raises RequestError, UnavailableError, OverloadedError, DeadlineError or ScoringError.
         """
-        if not self.ready:
+        if not self.ready or self.checkpoint is None:
             raise UnavailableError("the model is not ready: try again shortly")
-        self._accepted += 1
         try:
-            return await self._rank(query)
+            with self._ledger.admitted(estimate(query, self.checkpoint.max_pair_tokens)) as entry:
+                async with asyncio.timeout(query.timeout):
+                    return await self._rank(query, entry)
+        except TimeoutError:
+            raise DeadlineError from None
         finally:
-            self._accepted -= 1
-            if not self._accepted:
+            if not self._ledger.requests:
                 self._drained.set()
 
     async def stop(self) -> None:
         """Refuse new requests, finish the accepted ones, free the device."""
         was_ready, self.ready = self.ready, False
-        while self._accepted and self.alive:
+        while self._ledger.requests and self.alive:
             self._drained.clear()
             await self._drained.wait()
         if was_ready:
@@ -78,16 +86,18 @@ class Reranker:
     @property
     def waiting(self) -> tuple[int, int]:
         """Tokens and pairs that wait for the device."""
-        return self._worker.waiting if self.ready else (0, 0)
+        return self._worker.backlog.waiting if self.ready else (0, 0)
 
-    async def _rank(self, query: Query) -> Ranking:
+    async def _rank(self, query: Query, entry: Entry) -> Ranking:
         arrived = time.monotonic()
         pairs = await self._tokenizer.encode(query)
-        job = self._worker.submit(pairs)
+        self._ledger.correct(entry, sum(pair.tokens for pair in pairs))
+        deadline = None if query.timeout is None else arrived + query.timeout
+        job = self._worker.backlog.submit(pairs, deadline)
         try:
             await job.future
         except asyncio.CancelledError:
-            self._worker.abandon(job)
+            self._worker.backlog.abandon(job)
             raise
         return _ranking(job, arrived)
 
@@ -97,9 +107,23 @@ class Reranker:
         _check_limits(backend.limits, checkpoint)
         return backend
 
+    def _ran(self, report: BatchReport) -> None:
+        """Runs on the device thread."""
+        self._ledger.ran(report.tokens, report.seconds)
+        self._on_batch(report)
+
     def _died(self) -> None:
         self.ready = self.alive = False
         self._on_death()
+
+
+def estimate(query: Query, max_pair_tokens: int) -> int:
+    """Tokens of a request before it is tokenized: about four characters each."""
+    around = len(query.text) // _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS
+    return sum(
+        min(around + len(passage) // _CHARACTERS_PER_TOKEN, max_pair_tokens)
+        for passage in query.passages
+    )
 
 
 def _check_limits(limits: Limits, checkpoint: Checkpoint) -> None:

@@ -27,11 +27,15 @@ class Truncate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One request: a question and the passages to order by relevance to it."""
+    """One request: a question and the passages to order by relevance to it.
+
+    timeout: seconds after which nobody wants the answer any more.
+    """
 
     text: str
     passages: Sequence[str]
     truncate: Truncate = Truncate.NONE
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
