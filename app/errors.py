@@ -18,6 +18,8 @@ STATUS: dict[type[errors.CrossrankError], int] = {
     UnknownModelError: 404,
     errors.RequestError: 422,
     errors.UnavailableError: 503,
+    errors.OverloadedError: 429,
+    errors.DeadlineError: 504,
     errors.ScoringError: 500,
     errors.CrossrankError: 500,
 }
@@ -48,12 +50,16 @@ def install(app: FastAPI) -> None:
 
 def response(path: str, status: int, message: str, **headers: str) -> JSONResponse:
     """The error as the path's dialect writes it."""
-    return JSONResponse(dialects.at(path).error_body(status, message), status, headers=headers)
+    dialect = dialects.at(path)
+    status = dialect.STATUSES.get(status, status)
+    return JSONResponse(dialect.error_body(status, message), status, headers=headers)
 
 
 async def _engine_error(request: Request, error: Exception) -> JSONResponse:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return response(request.url.path, status, str(error))
+    after = getattr(error, "retry_after", None)
+    headers = {} if after is None else {"Retry-After": str(after)}
+    return response(request.url.path, status, str(error), **headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

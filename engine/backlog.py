@@ -14,7 +14,7 @@ import numpy as np
 from engine.errors import CrossrankError, DeadlineError, ScoringError, UnavailableError
 from engine.job import Job
 from engine.schedule import Schedule, Slot
-from engine.types import Limits, Pair
+from engine.types import Limits, Pair, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +31,15 @@ class Backlog:
         self._live: set[Job] = set()
         self._closed = False
 
-    def submit(self, pairs: Sequence[Pair], deadline: float | None = None) -> Job:
+    def submit(
+        self, pairs: Sequence[Pair], deadline: float | None = None, trace: object = None
+    ) -> Job:
         """Queue one request. Its future is done when all its scores, or one error, are there.
 
         deadline: monotonic seconds after which its waiting pairs never reach the device. Raises
         UnavailableError once closed.
         """
-        job = Job(pairs, self._loop.create_future(), time.monotonic(), deadline)
+        job = Job(pairs, self._loop.create_future(), time.monotonic(), deadline, trace)
         with self._changed:
             if self._closed:
                 raise UnavailableError("the service is stopping: send the request again")
@@ -52,10 +54,13 @@ class Backlog:
             self._forget([job])
 
     @property
-    def waiting(self) -> tuple[int, int]:
-        """Tokens and pairs that wait for a device."""
+    def waiting(self) -> Waiting:
+        """What waits for a device, and for how long."""
         with self._changed:
-            return self._schedule.waiting_tokens, self._schedule.waiting_pairs
+            now = time.monotonic()
+            oldest = min((job.submitted for job in self._schedule), default=now)
+            tokens, pairs = self._schedule.waiting_tokens, self._schedule.waiting_pairs
+        return Waiting(tokens, pairs, now - oldest)
 
     def take(self) -> Slots:
         """Wait for the next batch, sorted by length. Empty once closed and drained."""

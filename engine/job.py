@@ -21,6 +21,7 @@ class Job:
     future: asyncio.Future[None]
     submitted: float
     deadline: float | None = None
+    trace: object = None
     started: float | None = None
     finished: float | None = None
     error: Exception | None = None

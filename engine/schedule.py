@@ -6,7 +6,7 @@ so that similar lengths share a batch.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -61,6 +61,10 @@ class Schedule(Generic[K]):
 
     def __bool__(self) -> bool:
         return bool(self._ring)
+
+    def __iter__(self) -> Iterator[K]:
+        """The requests that wait."""
+        return iter(self._ring)
 
     def add(self, key: K, lengths: Sequence[int]) -> None:
         """Queue one request's pairs, given their lengths in tokens, each within the limits."""

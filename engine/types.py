@@ -29,13 +29,15 @@ class Truncate(StrEnum):
 class Query:
     """One request: a question and the passages to order by relevance to it.
 
-    timeout: seconds after which nobody wants the answer any more.
+    timeout: seconds after which nobody wants the answer any more. trace: whatever the caller wants
+    to find again in the reports of the batches that served it.
     """
 
     text: str
     passages: Sequence[str]
     truncate: Truncate = Truncate.NONE
     timeout: float | None = None
+    trace: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +116,27 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where one request's time went, in seconds."""
+    """Where one request's time went: monotonic seconds of each turn it took."""
 
-    tokenize: float
-    queue: float
-    inference: float
+    arrived: float
+    tokenized: float
+    started: float
+    finished: float
+
+    @property
+    def tokenize(self) -> float:
+        """Seconds until every pair was tokenized."""
+        return self.tokenized - self.arrived
+
+    @property
+    def queue(self) -> float:
+        """Seconds until the first pair was on the device."""
+        return self.started - self.tokenized
+
+    @property
+    def inference(self) -> float:
+        """Seconds from the first pair's batch to the last pair's answer."""
+        return self.finished - self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +155,27 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What one batch cost, for whoever keeps the metrics. seconds: time in the backend."""
+    """What one batch cost, for whoever keeps the metrics.
+
+    seconds: time in the backend. traces: those of the requests it served.
+    """
 
     tokens: int
     rows: int
     seconds: float
     failed: bool
+    traces: Sequence[object] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for the device, and what is admitted in all."""
+
+    tokens: int = 0
+    pairs: int = 0
+    oldest_seconds: float = 0.0
+    requests: int = 0
+    admitted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

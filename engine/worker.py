@@ -13,8 +13,8 @@ import numpy as np
 
 from engine.backends import Backend
 from engine.backlog import Backlog, Slots
-from engine.errors import ScoringError
-from engine.types import Batch, BatchReport, Logits, Pair
+from engine.errors import CrossrankError, ScoringError, UnavailableError
+from engine.types import Batch, BatchReport, Logits, Pair, Waiting
 from engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,6 @@ class Worker:
     loop, once, if the thread dies or does not come back from a batch.
     """
 
-    backlog: Backlog
-
     def __init__(
         self,
         open_backend: Callable[[], Backend],
@@ -40,6 +38,7 @@ class Worker:
         self._on_batch = on_batch
         self._on_death = on_death
         self._watchdog = Watchdog(stuck_after_seconds, self._stuck)
+        self._backlog: Backlog | None = None  # there is none before the backend is open
         self._death = threading.Lock()  # held for good by whoever notices it first
 
     async def start(self) -> None:
@@ -52,18 +51,32 @@ class Worker:
         self._thread.start()
         await opened
 
-    async def stop(self) -> None:
-        """Finish what was accepted, close the backend, end the thread."""
-        self.backlog.close()
+    async def stop(self, unfinished: CrossrankError | None = None) -> None:
+        """Finish what was accepted, or answer it with this error; close the backend."""
         self._watchdog.close()
+        if self._backlog is None:
+            return
+        self._backlog.close() if unfinished is None else self._backlog.fail(unfinished)
         if not self._death.locked():  # a stuck thread ends with the process
             await asyncio.to_thread(self._thread.join)
+
+    @property
+    def backlog(self) -> Backlog:
+        """Where jobs go in. Raises UnavailableError before the backend is open."""
+        if self._backlog is None:
+            raise UnavailableError("the model is still loading: try again shortly")
+        return self._backlog
+
+    @property
+    def waiting(self) -> Waiting:
+        """What waits for the device."""
+        return Waiting() if self._backlog is None else self._backlog.waiting
 
     def _run(self, opened: asyncio.Future[None]) -> None:
         try:
             backend = self._open_backend()
             backend.score(_warm_up_batch())
-            self.backlog = Backlog(backend.limits, self._loop)
+            self._backlog = Backlog(backend.limits, self._loop)
             self._loop.call_soon_threadsafe(_resolve, opened)
         except Exception as error:
             self._loop.call_soon_threadsafe(_reject, opened, error)
@@ -86,11 +99,11 @@ class Worker:
                 logits = _checked(backend.score(batch), batch.rows)
         except Exception as error:
             log.exception("a batch of %d pairs, %d tokens failed", batch.rows, batch.tokens)
-            self._report(batch, start, failed=True)
+            self._report(slots, batch, start, failed=True)
             if isinstance(error, MemoryError):
                 self.backlog.ran_out_of_memory()
             return self._retry(backend, slots) if retry else [np.nan] * len(slots)
-        self._report(batch, start, failed=False)
+        self._report(slots, batch, start, failed=False)
         self.backlog.ran_well()
         scores: list[float] = logits.tolist()
         return scores
@@ -99,8 +112,10 @@ class Worker:
         halves = (slots[: len(slots) // 2], slots[len(slots) // 2 :])
         return [x for half in halves if half for x in self._score(backend, half, retry=False)]
 
-    def _report(self, batch: Batch, start: float, failed: bool) -> None:
-        self._on_batch(BatchReport(batch.tokens, batch.rows, time.monotonic() - start, failed))
+    def _report(self, slots: Slots, batch: Batch, start: float, failed: bool) -> None:
+        seconds = time.monotonic() - start
+        traces = [job.trace for job in {slot.key for slot in slots} if job.trace is not None]
+        self._on_batch(BatchReport(batch.tokens, batch.rows, seconds, failed, traces))
 
     def _stuck(self) -> None:
         """Runs on the watchdog's thread."""

@@ -20,6 +20,7 @@ class Dialect(Protocol):
 
     __name__: str
     router: APIRouter
+    STATUSES: Mapping[int, int]  # where the original's codes differ from app/errors.py
 
     def error_body(self, status: int, message: str) -> Mapping[str, Any]:
         """The JSON body of an error."""
