@@ -93,4 +93,9 @@ def _serve_metrics(service: Service) -> Callable[[], None]:
         server, _ = start_http_server(port, service.settings.host, service.metrics.registry)
     except OSError as error:
         raise StartError(f"the metrics port {port} cannot be opened: {error.strerror}") from error
-    return server.shutdown
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return stop

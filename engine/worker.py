@@ -19,6 +19,8 @@ from engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+_JOIN_SECONDS = 5.0
+
 
 class Worker:
     """Runs one backend on a thread of its own, for one event loop.
@@ -57,8 +59,8 @@ class Worker:
         if self._backlog is None:
             return
         self._backlog.close() if unfinished is None else self._backlog.fail(unfinished)
-        if not self._death.locked():  # a stuck thread ends with the process
-            await asyncio.to_thread(self._thread.join)
+        # a thread that is stuck in a batch is left behind: it is a daemon
+        await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
 
     @property
     def backlog(self) -> Backlog:
