@@ -18,6 +18,8 @@ STATUS: dict[type[errors.CrossrankError], int] = {
     UnknownModelError: 404,
     errors.RequestError: 422,
     errors.UnavailableError: 503,
+    errors.OverloadedError: 429,
+    errors.DeadlineError: 504,
     errors.ScoringError: 500,
     errors.CrossrankError: 500,
 }
@@ -50,12 +52,16 @@ def install(app: FastAPI) -> None:
 
 def response(path: str, status: int, message: str, **headers: str) -> JSONResponse:
     """The error as the path's dialect writes it."""
-    return JSONResponse(dialects.at(path).error_body(status, message), status, headers=headers)
+    dialect = dialects.at(path)
+    status = dialect.STATUSES.get(status, status)
+    return JSONResponse(dialect.error_body(status, message), status, headers=headers)
 
 
 async def _engine_error(request: Request, error: Exception) -> JSONResponse:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return _answer(dialects.of(request.scope), error, status, str(error))
+    after = getattr(error, "retry_after", None)
+    headers = {} if after is None else {"Retry-After": str(after)}
+    return _answer(dialects.of(request.scope), error, status, str(error), **headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -79,7 +85,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 def _answer(
     dialect: dialects.Dialect, error: Exception, status: int, message: str, **headers: str
 ) -> JSONResponse:
-    status, message = dialect.restate(error, status, message)
+    status, message = dialect.restate(error, dialect.STATUSES.get(status, status), message)
     return JSONResponse(dialect.error_body(status, message), status, headers=headers)
 
 
@@ -104,6 +110,12 @@ def explain(
     shown = [f"{_place(p['loc'])}: {_words(p)}" for p in problems[:_SHOWN]]
     more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     return 422, "; ".join(shown + more)
+
+
+def malformed(error: Exception) -> bool:
+    """Whether the body is not JSON."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else ()
+    return any(problem["type"] == "json_invalid" for problem in problems)
 
 
 def unknown_field(error: Exception) -> str | None:

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from app.service import Serving
 
 router = APIRouter(tags=["Operations"])
+metrics_router = APIRouter(tags=["Operations"])  # left out where metrics have a port of their own
 
 VERSION = installed("crossrank")
 _STARTED = int(time.time())
@@ -103,8 +104,8 @@ async def manifest(serving: Serving) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
-@router.get("/v1/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
+@metrics_router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
+@metrics_router.get("/v1/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
 def metrics(serving: Serving) -> Response:
     """Prometheus text format."""
     content = generate_latest(serving.metrics.registry)

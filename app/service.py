@@ -2,17 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app import tracing
+from app.exchange import Exchange, current
 from app.names import ServedNames
 from app.settings import Settings
 from app.telemetry import Metrics
-from engine.errors import RequestError, StartError, UnavailableError
+from engine.errors import (
+    CrossrankError,
+    DeadlineError,
+    OverloadedError,
+    RequestError,
+    StartError,
+    UnavailableError,
+)
 from engine.reranker import OpenBackend, Reranker
-from engine.types import Checkpoint, Query, Ranking
+from engine.types import BatchReport, Checkpoint, Query, Ranking
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +42,7 @@ class Service:
         self.metrics = metrics
         self._on_fatal = on_fatal
         self.reranker = Reranker(
-            settings.engine(), open_backend, on_batch=metrics.batch, on_death=on_fatal
+            settings.engine(), open_backend, on_batch=self._ran, on_death=on_fatal
         )
         self.started = asyncio.Event()  # the start has succeeded or failed
         metrics.watch_queue(lambda: self.reranker.waiting)
@@ -40,6 +51,7 @@ class Service:
         """Load and warm the model; end the process if it cannot be served."""
         try:
             await self.reranker.start()
+            self.metrics.triton.model = self.names.canonical
             log.info("ready: serving %s as %s", self.checkpoint.folder, self.names.canonical)
         except StartError as error:
             log.error("cannot start: %s", error)
@@ -51,20 +63,59 @@ class Service:
             self.started.set()
 
     async def rank(self, model: str | None, query: Query) -> Ranking:
-        """Rank under a model name. Raises RequestError, UnavailableError or ScoringError."""
+        """Rank under a model name, within the request's time. Raises what Reranker.rank raises."""
         self.names.check(model)
-        limit = self.settings.max_passages
-        if (count := len(query.passages)) > limit:
-            raise RequestError(
-                f"{count} passages are more than the {limit} of one request: send several requests"
-            )
+        self._check_size(query)
+        exchange = current()
+        query = replace(query, timeout=self._timeout(exchange), trace=tracing.context())
+        with self._counting():
+            exchange.ranking = await self.reranker.rank(query)
+        self.metrics.ranking(exchange.ranking)
+        tracing.ranking(exchange.ranking)
+        return exchange.ranking
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count what ended without a ranking, by reason."""
         try:
-            ranking = await self.reranker.rank(query)
+            yield
         except asyncio.CancelledError:
             self.metrics.cancelled.inc()
             raise
-        self.metrics.ranking(ranking)
-        return ranking
+        except CrossrankError as error:
+            self.metrics.triton.failures += 1
+            if isinstance(error, OverloadedError):
+                self.metrics.shed.inc()
+            elif isinstance(error, DeadlineError):
+                self.metrics.expired.inc()
+            raise
+
+    def _check_size(self, query: Query) -> None:
+        passages, characters = self.settings.max_passages, self.settings.max_characters
+        if (count := len(query.passages)) > passages:
+            raise RequestError(
+                f"{count} passages are more than the {passages} of one request: send several "
+                "requests"
+            )
+        if (count := len(query.text) + sum(map(len, query.passages))) > characters:
+            raise RequestError(
+                f"{count} characters are more than the {characters} of one request: send fewer or "
+                "shorter passages"
+            )
+
+    def _timeout(self, exchange: Exchange) -> float:
+        """Seconds: the client's, where it asks for less than the server allows."""
+        allowed = float(self.settings.request_timeout_seconds)
+        if exchange.timeout_ms is None:
+            return allowed
+        asked = exchange.timeout_ms
+        if not (asked.isascii() and asked.isdecimal() and int(asked[:12])):
+            raise RequestError("x-request-timeout-ms must be a whole number above 0")
+        return min(allowed, int(asked[:12]) / 1000)
+
+    def _ran(self, report: BatchReport) -> None:
+        self.metrics.batch(report)
+        tracing.batch(report)
 
     @property
     def checkpoint(self) -> Checkpoint:

@@ -52,6 +52,24 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 2**20, ge=1024, description="Bytes in one request body; more is answered with 413."
     )
+    max_characters: int = Field(
+        14_598_366, ge=1, description="Characters in one request, query and passages together."
+    )
+    max_queue_tokens: int = Field(
+        1_048_576, ge=1, description="Tokens admitted at a time; a full queue refuses at once."
+    )
+    max_queue_requests: int = Field(
+        1024, ge=1, description="Requests admitted at a time; a full queue refuses at once."
+    )
+    max_connections: int = Field(
+        2048, ge=1, description="Open connections; more are answered with 503."
+    )
+    request_timeout_seconds: float = Field(
+        120.0, gt=0, description="Time for one request; `X-Request-Timeout-Ms` can ask for less."
+    )
+    stuck_after_seconds: float = Field(
+        300.0, gt=0, description="A batch that takes longer ends the process with an error."
+    )
     max_pair_tokens: int | None = Field(
         None,
         ge=16,
@@ -72,6 +90,30 @@ class Settings(BaseSettings):
     report_truncated: bool = Field(
         False, description="Say for every result whether its pair was cut: `truncated`."
     )
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="Accepted API keys, separated by commas; none: no key is asked."
+    )
+    api_key_file: Path | None = Field(None, description="A file with further API keys, one a line.")
+    tls_cert: Path | None = Field(None, description="TLS certificate chain, PEM.")
+    tls_key: Path | None = Field(None, description="TLS private key, PEM.")
+    tls_client_ca: Path | None = Field(
+        None, description="CA of the client certificates to require (mutual TLS), PEM."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Browser origins that may call, separated by commas; none by default."
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Serve the metrics on this port instead of the main one."
+    )
+    otel_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="Where to send OpenTelemetry traces and metrics (OTLP over HTTP); the other "
+        "`OTEL_*` names hold too.",
+    )
+    faults: str = Field(
+        "", description="Inject faults, to try them out: `error=0.01,memory=0.01,nan=0.01,seed=7`."
+    )
     shutdown_seconds: int = Field(
         30, ge=1, description="How long a stopping server waits for accepted requests."
     )
@@ -82,7 +124,7 @@ class Settings(BaseSettings):
         "text", description="`text`, or `json` for one JSON object a line."
     )
 
-    @field_validator("model_aliases", mode="before")
+    @field_validator("model_aliases", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -100,6 +142,10 @@ class Settings(BaseSettings):
             backend=self.backend,
             max_pair_tokens=self.max_pair_tokens,
             max_batch_tokens=self.max_batch_tokens,
+            max_queue_tokens=self.max_queue_tokens,
+            max_queue_requests=self.max_queue_requests,
+            stuck_after_seconds=self.stuck_after_seconds,
+            faults=self.faults,
             tokenizer_threads=self.tokenizer_threads,
             compute_threads=self.compute_threads,
         )
@@ -111,13 +157,19 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = [f"{variable(str(e['loc'][-1]))}: {e['msg']}" for e in error.errors()]
+        problems = [f"{_named(str(e['loc'][0]))}: {e['msg']}" for e in error.errors()]
         raise StartError("; ".join(problems)) from error
 
 
 def variable(field: str) -> str:
-    """The environment variable of a field."""
-    return field if field.startswith((PREFIX, "HF_")) else PREFIX + field.upper()
+    """The environment variable of a field; the first where there are several."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
+
+
+def _named(location: str) -> str:
+    """pydantic names a field, or the variable it came from."""
+    return variable(location) if location in Settings.model_fields else location
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

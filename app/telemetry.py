@@ -1,13 +1,6 @@
-"""Every metric, the request ids and the log format. Nothing here ever sees a request's text."""
+"""Every metric is declared here."""
 
-import json
-import logging
-import re
-import sys
-import time
-import uuid
 from collections.abc import Callable
-from contextvars import ContextVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,69 +11,51 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client.core import GaugeMetricFamily, Metric
 
-from engine.types import BatchReport, Ranking
-
-log = logging.getLogger("crossrank.access")
-
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
+from engine.types import BatchReport, Ranking, Waiting
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, unread
 
-_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKENS = tuple(2**n for n in range(4, 18))
 _ROWS = tuple(2**n for n in range(11))
+STAGES = ("tokenize", "queue", "inference")
 
 
 class Metrics:
     """All metrics of one service, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
-        self.requests = Counter(
-            "crossrank_requests", "Requests answered.", ["route", "code"], registry=registry
-        )
-        self.request_seconds = Histogram(
-            "crossrank_request_seconds", "Time from the request's first byte to the answer's last.",
-            ["route"], buckets=_SECONDS, registry=registry,
+            collector(registry=self.registry)
+        self.triton = TritonCounters()
+        self.registry.register(self.triton)
+        self.requests = self._counter("requests", "Requests answered.", "route", "code")
+        self.request_seconds = self._histogram(
+            "request_seconds", "Time from the first byte to the last.", _SECONDS, "route"
         )  # fmt: skip
-        self.stage_seconds = Histogram(
-            "crossrank_stage_seconds", "Time of a ranking in a stage: tokenize, queue, inference.",
-            ["stage"], buckets=_SECONDS, registry=registry,
+        self.stage_seconds = self._histogram(
+            "stage_seconds", "Time of a ranking in each stage.", _SECONDS, "stage"
         )  # fmt: skip
-        self.passages = Counter("crossrank_passages", "Passages ranked.", registry=registry)
-        self.tokens = Counter("crossrank_tokens", "Tokens ranked.", registry=registry)
-        self.truncated = Counter(
-            "crossrank_truncated_pairs", "Pairs cut to the token limit.", registry=registry
-        )
-        self.cancelled = Counter(
-            "crossrank_cancelled_requests", "Rankings whose client hung up.", registry=registry
-        )
-        self.batch_tokens = Histogram(
-            "crossrank_batch_tokens", "Tokens in a batch.", buckets=_TOKENS, registry=registry
-        )
-        self.batch_rows = Histogram(
-            "crossrank_batch_rows", "Pairs in a batch.", buckets=_ROWS, registry=registry
-        )
-        self.batch_seconds = Histogram(
-            "crossrank_batch_seconds", "Time of a batch in the backend.",
-            buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.failed_batches = Counter(
-            "crossrank_failed_batches", "Batches that the backend failed.", registry=registry
-        )
+        self.passages = self._counter("passages", "Passages ranked.")
+        self.tokens = self._counter("tokens", "Tokens ranked.")
+        self.truncated = self._counter("truncated_pairs", "Pairs cut to the token limit.")
+        self.cancelled = self._counter("cancelled_requests", "Rankings whose client hung up.")
+        self.shed = self._counter("shed_requests", "Rankings refused: too many were waiting.")
+        self.expired = self._counter("expired_requests", "Rankings whose time ran out.")
+        self.batch_tokens = self._histogram("batch_tokens", "Tokens in a batch.", _TOKENS)
+        self.batch_rows = self._histogram("batch_rows", "Pairs in a batch.", _ROWS)
+        self.batch_seconds = self._histogram("batch_seconds", "A batch in the backend.", _SECONDS)
+        self.failed_batches = self._counter("failed_batches", "Batches that the backend failed.")
 
     def batch(self, report: BatchReport) -> None:
         """Count one batch. Called on the device thread."""
         self.batch_tokens.observe(report.tokens)
         self.batch_rows.observe(report.rows)
         self.batch_seconds.observe(report.seconds)
+        self.triton.exec_count += 1
         if report.failed:
             self.failed_batches.inc()
 
@@ -89,85 +64,87 @@ class Metrics:
         self.passages.inc(len(ranking.results))
         self.tokens.inc(ranking.tokens)
         self.truncated.inc(len(ranking.truncated))
-        for stage in ("tokenize", "queue", "inference"):
+        for stage in STAGES:
             self.stage_seconds.labels(stage).observe(getattr(ranking.timings, stage))
+        self.triton.success(ranking)
 
-    def watch_queue(self, waiting: Callable[[], tuple[int, int]]) -> None:
-        """Read the queue's depth, in tokens and pairs, at every scrape."""
+    def watch_queue(self, waiting: Callable[[], Waiting]) -> None:
+        """Read the queue's depth and age at every scrape."""
         self.registry.register(_Queue(waiting))
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"crossrank_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(f"crossrank_{name}", text, labels, buckets=buckets, registry=self.registry)
 
 
 class _Queue:
-    def __init__(self, waiting: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, waiting: Callable[[], Waiting]) -> None:
         self._waiting = waiting
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        tokens, pairs = self._waiting()
+    def collect(self) -> list[Metric]:
+        now = self._waiting()
         return [
-            GaugeMetricFamily("crossrank_queue_tokens", "Tokens waiting.", value=tokens),
-            GaugeMetricFamily("crossrank_queue_pairs", "Pairs waiting.", value=pairs),
+            GaugeMetricFamily("crossrank_queue_tokens", "Tokens waiting.", value=now.tokens),
+            GaugeMetricFamily("crossrank_queue_pairs", "Pairs waiting.", value=now.pairs),
+            GaugeMetricFamily(
+                "crossrank_queue_age_seconds", "Age of the oldest waiting request.",
+                value=now.oldest_seconds,
+            ),
+            GaugeMetricFamily(
+                "crossrank_admitted_tokens", "Tokens admitted and not yet answered.",
+                value=now.admitted_tokens,
+            ),
+            _triton("nv_inference_pending_request_count", "gauge", now.requests, {}),
+        ]  # fmt: skip
+
+
+class TritonCounters:
+    """The nv_inference_* counters of Triton that NIM dashboards read. Durations in microseconds.
+
+    Source of names and meanings: Triton Inference Server's metrics guide; they carry no _total.
+    """
+
+    def __init__(self) -> None:
+        self.model = ""
+        self.failures = 0
+        self.exec_count = 0
+        self._values = dict.fromkeys(
+            ("request_success", "count", "request_duration_us", "queue_duration_us",
+             "compute_input_duration_us", "compute_infer_duration_us"), 0
+        )  # fmt: skip
+
+    def success(self, ranking: Ranking) -> None:
+        """Count one answered ranking."""
+        timings, values = ranking.timings, self._values
+        values["request_success"] += 1
+        values["count"] += len(ranking.results)
+        values["request_duration_us"] += _microseconds(timings.finished - timings.arrived)
+        values["queue_duration_us"] += _microseconds(timings.queue)
+        values["compute_input_duration_us"] += _microseconds(timings.tokenize)
+        values["compute_infer_duration_us"] += _microseconds(timings.inference)
+
+    def collect(self) -> list[Metric]:
+        values = {
+            **self._values,
+            "request_failure": self.failures,
+            "exec_count": self.exec_count,
+        }
+        labels = {"model": self.model, "version": "1"}
+        return [
+            _triton(f"nv_inference_{name}", "counter", value, labels)
+            for name, value in values.items()
         ]
 
 
-class Observe:
-    """Outermost ASGI layer: gives every request an id, counts it, times it, logs one line."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id.set(given if _ID.fullmatch(given) else uuid.uuid4().hex)
-        start, status = time.monotonic(), 499  # 499: the client hung up before an answer
-
-        async def observed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id.get()
-            await send(message)
-
-        try:
-            await self._app(scope, receive, observed)
-        except Exception:
-            status = 500  # a bug: the layer outside answers and logs it
-            raise
-        finally:
-            self._count(scope, status, time.monotonic() - start)
-
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(route, status).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
-        log.info("%s %s %d %.1f ms", scope["method"], route, status, seconds * 1000)
+def _triton(name: str, kind: str, value: float, labels: dict[str, str]) -> Metric:
+    metric = Metric(name, "As in Triton Inference Server.", kind)
+    metric.add_sample(name, labels, value)
+    return metric
 
 
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname,
-            "logger": record.name,
-            "request_id": request_id.get(),
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
-
-
-def configure_logging(level: str, form: str) -> None:
-    """Send every log line to standard error, as text or as JSON."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_JsonFormatter() if form == "json" else text)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers.clear()
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -16,5 +16,9 @@ class EngineConfig:
     backend: str = "auto"
     max_pair_tokens: int | None = None
     max_batch_tokens: int | None = None
+    max_queue_tokens: int = 1_048_576
+    max_queue_requests: int = 1024
+    stuck_after_seconds: float = 300.0
+    faults: str = ""
     tokenizer_threads: int | None = None
     compute_threads: int | None = None

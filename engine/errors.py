@@ -7,6 +7,8 @@ CrossrankError
 │   ├── InvalidTextError  a text is not valid Unicode
 │   └── InputTooLongError a pair is over the token limit and truncation was not asked for
 ├── UnavailableError      not ready yet, or stopping; the request may be sent again
+├── OverloadedError       too much is waiting; it carries the seconds after which to try again
+├── DeadlineError         the request's time ran out before its scores were there
 └── ScoringError          the backend failed on this request, or gave no valid score
 """
 
@@ -43,6 +45,24 @@ class InputTooLongError(RequestError):
 
 class UnavailableError(CrossrankError):
     """The engine is not ready yet, or is stopping."""
+
+
+class OverloadedError(CrossrankError):
+    """Too much is waiting already."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too many requests are waiting: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class DeadlineError(CrossrankError):
+    """The request's time ran out before its scores were there."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the request's time ran out before it was scored: send fewer passages at a time, or "
+            "allow more time"
+        )
 
 
 class ScoringError(CrossrankError):

@@ -13,12 +13,15 @@ from engine.types import Logits, Pair
 class Job:
     """Written by the device thread until it is settled, then read by the event loop.
 
-    logits: float32 [pairs], in request order. submitted, started, finished: monotonic seconds.
+    logits: float32 [pairs], in request order. submitted, started, finished, deadline: monotonic
+    seconds.
     """
 
     pairs: Sequence[Pair]
     future: asyncio.Future[None]
     submitted: float
+    deadline: float | None = None
+    trace: object = None
     started: float | None = None
     finished: float | None = None
     error: Exception | None = None
@@ -28,6 +31,10 @@ class Job:
     def __post_init__(self) -> None:
         self.logits = np.full(len(self.pairs), np.nan, dtype=np.float32)
         self.missing = len(self.pairs)
+
+    def expired(self, now: float) -> bool:
+        """Whether its time has run out."""
+        return self.deadline is not None and self.deadline <= now
 
     @property
     def settled(self) -> bool:

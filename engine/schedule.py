@@ -6,7 +6,7 @@ so that similar lengths share a batch.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -15,6 +15,8 @@ from engine.types import Limits
 K = TypeVar("K", bound=Hashable)
 
 _TURNS_PER_BATCH = 8  # a request's turn is this fraction of a batch
+_LEAST_SHARE = 16  # the budget never shrinks below this fraction
+_RECOVERY_STEPS = 256  # good batches from nothing to the full budget
 
 
 class Slot(NamedTuple, Generic[K]):
@@ -42,12 +44,27 @@ class Schedule(Generic[K]):
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._turn = max(1, limits.max_batch_tokens // _TURNS_PER_BATCH)
+        self._budget = limits.max_batch_tokens
         self._ring: OrderedDict[K, _Waiting] = OrderedDict()
         self.waiting_tokens = 0
         self.waiting_pairs = 0
 
+    def shrink(self) -> None:
+        """Halve the token budget: the device ran out of memory."""
+        least = self._limits.max_batch_tokens // _LEAST_SHARE
+        self._budget = max(self._budget // 2, least, 1)
+
+    def recover(self) -> None:
+        """Give back a little of the token budget: a batch went well."""
+        step = max(1, self._limits.max_batch_tokens // _RECOVERY_STEPS)
+        self._budget = min(self._budget + step, self._limits.max_batch_tokens)
+
     def __bool__(self) -> bool:
         return bool(self._ring)
+
+    def __iter__(self) -> Iterator[K]:
+        """The requests that wait."""
+        return iter(self._ring)
 
     def add(self, key: K, lengths: Sequence[int]) -> None:
         """Queue one request's pairs, given their lengths in tokens, each within the limits."""
@@ -69,16 +86,19 @@ class Schedule(Generic[K]):
         return len(waiting.pairs)
 
     def take(self) -> list[Slot[K]]:
-        """The next batch: within the limits, and never empty while anything waits."""
+        """The next batch: within the limits, and never empty while anything waits.
+
+        While the budget is shrunk, a pair longer than it runs alone.
+        """
         batch: list[Slot[K]] = []
-        room = self._limits.max_batch_tokens
+        room = self._budget
         blocked: list[tuple[K, _Waiting]] = []
         while self._ring and len(batch) < self._limits.max_batch_rows:
             key, waiting = self._ring.popitem(last=False)
-            if waiting.tokens > room:
+            if batch and waiting.tokens > room:
                 blocked.append((key, waiting))
                 continue
-            room -= self._serve(key, waiting, room, batch)
+            room -= self._serve(key, waiting, max(room, 0 if batch else waiting.tokens), batch)
             if waiting.pairs:
                 self._ring[key] = waiting
         self._put_first(blocked)

@@ -35,6 +35,8 @@ class Query:
 
     max_pair_tokens: this request's own limit for a pair, where it is below the checkpoint's.
     max_passage_tokens: what is kept of every passage, whatever the length of the pair.
+    timeout: seconds after which nobody wants the answer any more. trace: whatever the caller wants
+    to find again in the reports of the batches that served it.
     """
 
     text: str
@@ -42,6 +44,8 @@ class Query:
     truncate: Truncate = Truncate.NONE
     max_pair_tokens: int | None = None
     max_passage_tokens: int | None = None
+    timeout: float | None = None
+    trace: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +124,27 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where one request's time went, in seconds."""
+    """Where one request's time went: monotonic seconds of each turn it took."""
 
-    tokenize: float
-    queue: float
-    inference: float
+    arrived: float
+    tokenized: float
+    started: float
+    finished: float
+
+    @property
+    def tokenize(self) -> float:
+        """Seconds until every pair was tokenized."""
+        return self.tokenized - self.arrived
+
+    @property
+    def queue(self) -> float:
+        """Seconds until the first pair was on the device."""
+        return self.started - self.tokenized
+
+    @property
+    def inference(self) -> float:
+        """Seconds from the first pair's batch to the last pair's answer."""
+        return self.finished - self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +163,27 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What one batch cost, for whoever keeps the metrics. seconds: time in the backend."""
+    """What one batch cost, for whoever keeps the metrics.
+
+    seconds: time in the backend. traces: those of the requests it served.
+    """
 
     tokens: int
     rows: int
     seconds: float
     failed: bool
+    traces: Sequence[object] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for the device, and what is admitted in all."""
+
+    tokens: int = 0
+    pairs: int = 0
+    oldest_seconds: float = 0.0
+    requests: int = 0
+    admitted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

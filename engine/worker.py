@@ -7,26 +7,26 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from engine.backends import Backend
-from engine.errors import ScoringError, UnavailableError
-from engine.job import Job
-from engine.schedule import Schedule, Slot
-from engine.types import Batch, BatchReport, Logits, Pair
+from engine.backlog import Backlog, Slots
+from engine.errors import CrossrankError, ScoringError, UnavailableError
+from engine.types import Batch, BatchReport, Logits, Pair, Waiting
+from engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-Slots = Sequence[Slot[Job]]
+_JOIN_SECONDS = 5.0
 
 
 class Worker:
-    """Runs one backend for one event loop.
+    """Runs one backend on a thread of its own, for one event loop.
 
     on_batch is called on the device thread after every batch. on_death is called on the event
-    loop if the thread ends for any reason but stop().
+    loop, once, if the thread dies or does not come back from a batch.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Worker:
         open_backend: Callable[[], Backend],
         on_batch: Callable[[BatchReport], None],
         on_death: Callable[[], None],
+        stuck_after_seconds: float = 300.0,
     ) -> None:
         self._open_backend = open_backend
         self._on_batch = on_batch
         self._on_death = on_death
-        self._wake = threading.Condition()  # guards everything below
-        self._schedule: Schedule[Job] | None = None
-        self._live: set[Job] = set()
-        self._stopping = False
+        self._watchdog = Watchdog(stuck_after_seconds, self._stuck)
+        self._backlog: Backlog | None = None  # there is none before the backend is open
+        self._death = threading.Lock()  # held for good by whoever notices it first
 
     async def start(self) -> None:
         """Open and warm the backend on its own thread. Raises what opening raised."""
@@ -53,137 +53,90 @@ class Worker:
         self._thread.start()
         await opened
 
-    def submit(self, pairs: Sequence[Pair]) -> Job:
-        """Queue one request. Its future is done when all its scores, or one error, are there."""
-        job = Job(pairs, self._loop.create_future(), submitted=time.monotonic())
-        with self._wake:
-            if self._schedule is None or self._stopping:
-                raise UnavailableError("the service is stopping: send the request again")
-            self._schedule.add(job, [pair.tokens for pair in pairs])
-            self._live.add(job)
-            self._wake.notify()
-        return job
-
-    def abandon(self, job: Job) -> None:
-        """Nobody waits for this job any more: its waiting pairs never reach the device."""
-        with self._wake:
-            self._forget([job])
+    async def stop(self, unfinished: CrossrankError | None = None) -> None:
+        """Finish what was accepted, or answer it with this error; close the backend."""
+        self._watchdog.close()
+        if self._backlog is None:
+            return
+        self._backlog.close() if unfinished is None else self._backlog.fail(unfinished)
+        # a thread that is stuck in a batch is left behind: it is a daemon
+        await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
 
     @property
-    def waiting(self) -> tuple[int, int]:
-        """Tokens and pairs that wait for the device."""
-        with self._wake:
-            schedule = self._schedule
-            return (schedule.waiting_tokens, schedule.waiting_pairs) if schedule else (0, 0)
+    def backlog(self) -> Backlog:
+        """Where jobs go in. Raises UnavailableError before the backend is open."""
+        if self._backlog is None:
+            raise UnavailableError("the model is still loading: try again shortly")
+        return self._backlog
 
-    async def stop(self) -> None:
-        """Finish what was accepted, close the backend, end the thread."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
+    @property
+    def waiting(self) -> Waiting:
+        """What waits for the device."""
+        return Waiting() if self._backlog is None else self._backlog.waiting
 
     def _run(self, opened: asyncio.Future[None]) -> None:
         try:
             backend = self._open_backend()
             backend.score(_warm_up_batch())
-            with self._wake:
-                self._schedule = Schedule(backend.limits)
-            self._call(_resolve, opened)
+            self._backlog = Backlog(backend.limits, self._loop)
+            self._loop.call_soon_threadsafe(_resolve, opened)
         except Exception as error:
-            self._call(_reject, opened, error)
+            self._loop.call_soon_threadsafe(_reject, opened, error)
             return
         try:
-            while slots := self._take():
-                self._deliver(slots, self._score(backend, slots))
+            while slots := self.backlog.take():
+                self.backlog.deliver(slots, self._score(backend, slots))
         except BaseException:
             log.exception("the device thread died")
             self._die()
         finally:
             backend.close()
 
-    def _take(self) -> Slots:
-        """The next batch, sorted by length; empty once stopped and drained."""
-        with self._wake:
-            schedule = self._schedule
-            assert schedule is not None
-            self._wake.wait_for(lambda: schedule or self._stopping)
-            slots = schedule.take()
-        now = time.monotonic()
-        for job in {slot.key for slot in slots}:
-            job.started = job.started or now
-        return sorted(slots, key=lambda slot: slot.key.pairs[slot.pair].tokens)
-
     def _score(self, backend: Backend, slots: Slots, retry: bool = True) -> Sequence[float]:
         """One logit a slot; NaN where the backend failed, also after a retry in halves."""
         batch = Batch.pack([slot.key.pairs[slot.pair] for slot in slots])
         start = time.monotonic()
         try:
-            logits = _checked(backend.score(batch), batch.rows)
-        except Exception:
+            with self._watchdog.watching():
+                logits = _checked(backend.score(batch), batch.rows)
+        except Exception as error:
             log.exception("a batch of %d pairs, %d tokens failed", batch.rows, batch.tokens)
-            self._on_batch(BatchReport(batch.tokens, batch.rows, time.monotonic() - start, True))
-            if not retry:
-                return [np.nan] * len(slots)
-            halves = (slots[: len(slots) // 2], slots[len(slots) // 2 :])
-            return [x for half in halves if half for x in self._score(backend, half, retry=False)]
-        self._on_batch(BatchReport(batch.tokens, batch.rows, time.monotonic() - start, False))
+            self._report(slots, batch, start, failed=True)
+            if isinstance(error, MemoryError):
+                self.backlog.ran_out_of_memory()
+            return self._retry(backend, slots) if retry else [np.nan] * len(slots)
+        self._report(slots, batch, start, failed=False)
+        self.backlog.ran_well()
         scores: list[float] = logits.tolist()
         return scores
 
-    def _deliver(self, slots: Slots, logits: Sequence[float]) -> None:
-        """Fill the jobs; settle those that are complete or failed with one wake-up of the loop."""
-        now = time.monotonic()
-        with self._wake:
-            for (job, index), logit in zip(slots, logits, strict=True):
-                if not np.isfinite(logit):
-                    job.error = ScoringError("the model gave no valid score for this request")
-                job.fill(index, logit)
-            done = [job for job in {slot.key for slot in slots} if job.settled]
-            self._forget(done)
-        for job in done:
-            job.finished = now
-        if done:
-            self._call(_settle, done)
+    def _retry(self, backend: Backend, slots: Slots) -> Sequence[float]:
+        halves = (slots[: len(slots) // 2], slots[len(slots) // 2 :])
+        return [x for half in halves if half for x in self._score(backend, half, retry=False)]
+
+    def _report(self, slots: Slots, batch: Batch, start: float, failed: bool) -> None:
+        seconds = time.monotonic() - start
+        traces = [job.trace for job in {slot.key for slot in slots} if job.trace is not None]
+        self._on_batch(BatchReport(batch.tokens, batch.rows, seconds, failed, traces))
+
+    def _stuck(self) -> None:
+        """Runs on the watchdog's thread."""
+        log.critical("the device does not come back from a batch")
+        self._die()
 
     def _die(self) -> None:
-        """Answer every waiter; nothing is left behind."""
-        with self._wake:
-            orphans = list(self._live)
-            self._forget(orphans)
-            self._schedule = None
-        for job in orphans:
-            job.error = ScoringError("the device stopped working: the service is restarting")
-        self._call(_settle, orphans)
-        self._call(self._on_death)
-
-    def _forget(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            self._live.discard(job)
-            if self._schedule is not None:
-                self._schedule.discard(job)
-
-    def _call(self, function: Callable[..., None], *args: object) -> None:
-        """Run on the event loop, if it still runs."""
-        try:
-            self._loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            log.warning("the event loop has closed: %s is dropped", function.__name__)
+        if self._death.acquire(blocking=False):
+            self.backlog.call(self._on_death)  # first not live, then the answers
+            self.backlog.fail(ScoringError("the device stopped working: try another replica"))
 
 
 def _warm_up_batch() -> Batch:
-    ids = np.zeros(8, dtype=np.int32)
-    return Batch.pack([Pair(ids, split=4)])
+    return Batch.pack([Pair(np.zeros(8, dtype=np.int32), split=4)])
 
 
 def _checked(logits: Logits, rows: int) -> Logits:
     assert logits.shape == (rows,), "a backend returns one logit a row"
     return logits
-
-
-def _settle(jobs: Iterable[Job]) -> None:
-    for job in jobs:
-        job.settle()
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -88,10 +88,11 @@ def server() -> Iterator[str]:
     command = [sys.executable, "-m", "app"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        url = ""
+        url, ready = "", False  # the two lines come in either order
         for line in process.stderr:
             url = found[1] if (found := re.search(r"running on (http://\S+)", line)) else url
-            if "ready: serving" in line:
+            ready = ready or "ready: serving" in line
+            if url and ready:
                 break
         yield url
         process.terminate()

@@ -6,6 +6,7 @@ test likes.
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from engine.types import Batch, Limits, Logits
 
 Score = Callable[[Batch], Logits]
-_PATIENCE_SECONDS = 30  # only a failing test waits this long
+PATIENCE_SECONDS = 30  # only a failing test waits this long
 
 
 def first_ids(batch: Batch) -> Logits:
@@ -31,7 +32,7 @@ class Gate:
 
     def __init__(self, limits: Limits | None = None, score: Score = first_ids) -> None:
         self.limits = limits or Limits(max_batch_tokens=64, max_batch_rows=16)
-        self.closed = False
+        self.closed = threading.Event()
         self._score = score
         self._warm = self._free = False
         self._arrived: queue.SimpleQueue[Batch] = queue.SimpleQueue()
@@ -49,11 +50,11 @@ class Gate:
         return self._score(batch)
 
     def close(self) -> None:
-        self.closed = True
+        self.closed.set()
 
     async def batch(self) -> Batch:
         """Wait until a batch stands at the gate."""
-        return await asyncio.to_thread(self._arrived.get, timeout=_PATIENCE_SECONDS)
+        return await asyncio.to_thread(self._arrived.get, timeout=PATIENCE_SECONDS)
 
     def open(self, error: BaseException | None = None) -> None:
         """Let the waiting batch be scored, or fail it."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from app.main import create_app
 from app.settings import SHIPPED_CHECKPOINT, Settings, variable
@@ -87,7 +88,7 @@ def test_the_settings_table_is_the_settings() -> None:
 def _shown(default: object) -> str:
     if default == str(SHIPPED_CHECKPOINT):
         return "`models/mini`"
-    return "" if default in (None, ()) else f"`{default}`"
+    return "" if default in (None, (), "") or isinstance(default, SecretStr) else f"`{default}`"
 
 
 def test_the_endpoint_table_is_the_endpoints() -> None:

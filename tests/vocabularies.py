@@ -47,7 +47,9 @@ def llama(split: str = LLAMA3_SPLIT) -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(TEXT, trainer)
     tokenizer.add_special_tokens(_special(LLAMA_SPECIALS))
-    _template(tokenizer, f"{BOS} $A", f"{BOS} $A {BOS}:1 $B:1", LLAMA_SPECIALS[:1])
+    template = _template(tokenizer, f"{BOS} $A", f"{BOS} $A {BOS}:1 $B:1", (BOS,))
+    levels = processors.ByteLevel(trim_offsets=False)
+    tokenizer.post_processor = processors.Sequence([levels, template])
     return tokenizer
 
 
@@ -62,7 +64,9 @@ def bert() -> Tokenizer:
         vocab_size=500, special_tokens=list(specials), show_progress=False
     )
     tokenizer.train_from_iterator(TEXT, trainer)
-    _template(tokenizer, "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = _template(
+        tokenizer, "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ("[CLS]", "[SEP]")
+    )
     return tokenizer
 
 
@@ -80,7 +84,9 @@ def xlm_roberta() -> Tokenizer:
     )
     tokenizer.train_from_iterator(TEXT, trainer)
     tokenizer.add_special_tokens(_special(("<mask>",)))
-    _template(tokenizer, "<s> $A </s>", "<s> $A </s> </s> $B </s>", ("<s>", "</s>"))
+    tokenizer.post_processor = _template(
+        tokenizer, "<s> $A </s>", "<s> $A </s> </s> $B </s>", ("<s>", "</s>")
+    )
     return tokenizer
 
 
@@ -88,7 +94,8 @@ def _special(names: Sequence[str]) -> list[str | AddedToken]:
     return [AddedToken(name, normalized=False, special=True) for name in names]
 
 
-def _template(tokenizer: Tokenizer, single: str, pair: str, names: Sequence[str]) -> None:
+def _template(
+    tokenizer: Tokenizer, single: str, pair: str, names: Sequence[str]
+) -> processors.TemplateProcessing:
     ids = [(name, tokenizer.token_to_id(name)) for name in names]
-    template = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
-    tokenizer.post_processor = template
+    return processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)

@@ -26,6 +26,7 @@ class Dialect(Protocol):
 
     __name__: str
     router: APIRouter
+    STATUSES: Mapping[int, int]  # where the original's codes differ from app/errors.py
     CLAIMS: Mapping[str, Sequence[str]]
 
     def error_body(self, status: int, message: str) -> Mapping[str, Any]:
@@ -37,7 +38,7 @@ class Dialect(Protocol):
         ...
 
     def restate(self, error: Exception, status: int, message: str) -> tuple[int, str]:
-        """The status and words of the original for an error that has ours."""
+        """The original's words for an error, and its status where STATUSES cannot tell."""
         ...
 
 

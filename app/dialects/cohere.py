@@ -10,13 +10,14 @@ from app import results
 from app.dialects.jina import Meta
 from app.documents import Documents, texts
 from app.errors import unknown_field
+from app.exchange import current
 from app.results import Result
 from app.service import Serving
-from app.telemetry import request_id
 from app.whole import Positive, Priority
 from engine.types import Query, Truncate
 
 router = APIRouter(tags=["Cohere v2"])
+STATUSES = {422: 400}
 CLAIMS: Mapping[str, Sequence[str]] = {}  # /v2/rerank: whatever vLLM's own fields do not claim
 
 
@@ -57,7 +58,7 @@ class CohereError(BaseModel):
     message: str
 
 
-_ERRORS = results.errors(CohereError, (400, 413, 415, 422, 500, 503))
+_ERRORS = results.errors(CohereError, (400, 401, 413, 415, 422, 429, 500, 503, 504))
 
 
 @router.post("/v2/rerank", responses=_ERRORS, response_model_exclude_none=True)
@@ -69,7 +70,7 @@ async def rank(request: CohereRequest, serving: Serving) -> CohereResponse:
     )
     ranking = await serving.rank(None, query)
     return CohereResponse(
-        id=request_id.get(),
+        id=current().request_id,
         results=results.results(
             ranking,
             top_n=request.top_n,
@@ -81,14 +82,14 @@ async def rank(request: CohereRequest, serving: Serving) -> CohereResponse:
 
 def error_body(status: int, message: str) -> dict[str, Any]:
     """The id is the request's, as in its header."""
-    return {"id": request_id.get(), "message": message}
+    return {"id": current().request_id, "message": message}
 
 
 def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
     """Cohere's 422 is for unknown fields; other mistakes in a body are 400."""
     if name := unknown_field(error):
         return 422, f"unknown field: parameter '{name}' is not a valid field"
-    return (400 if status == 422 else status), message
+    return status, message
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

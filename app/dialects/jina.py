@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import results
 from app.documents import Documents, Instruction, texts
+from app.exchange import current
 from app.results import Result, Usage
 from app.service import Serving
-from app.telemetry import request_id
 from app.whole import Positive, Whole
 from engine.types import Query, Truncate
 
 router = APIRouter(tags=["Jina, Cohere v1"])
+STATUSES: Mapping[int, int] = {}
 CLAIMS: Mapping[str, Sequence[str]] = {}  # /v1/rerank: whatever nobody else claims
 
 
@@ -70,7 +71,7 @@ class JinaError(BaseModel):
     message: str
 
 
-_ERRORS = results.errors(JinaError, (400, 413, 415, 422, 500, 503))
+_ERRORS = results.errors(JinaError, (400, 401, 413, 415, 422, 429, 500, 503, 504))
 
 
 @router.post("/v1/rerank", responses=_ERRORS, response_model_exclude_none=True)
@@ -82,7 +83,7 @@ async def rank(request: JinaRequest, serving: Serving) -> JinaResponse:
     )
     ranking = await serving.rank(None, query)
     return JinaResponse(
-        id=request_id.get(),
+        id=current().request_id,
         model=serving.names.canonical,
         usage=results.usage(ranking),
         results=results.results(

@@ -16,6 +16,7 @@ from engine.errors import InputTooLongError
 from engine.types import Query, Ranking
 
 router = APIRouter(tags=["llama.cpp"])
+STATUSES = {422: 400}
 CLAIMS: Mapping[str, Sequence[str]] = {}
 _KINDS = {404: "not_found_error", 500: "server_error", 503: "unavailable_error"}
 
@@ -77,7 +78,7 @@ class LlamaCppError(BaseModel):
 
 
 Answer = LlamaCppResponse | list[LlamaCppRank]
-_ERRORS = results.errors(LlamaCppError, (400, 413, 415, 500, 503))
+_ERRORS = results.errors(LlamaCppError, (400, 401, 413, 415, 429, 500, 503, 504))
 
 
 @router.post("/reranking", responses=_ERRORS, response_model_exclude_none=True)
@@ -115,13 +116,13 @@ def error_body(status: int, message: str) -> dict[str, Any]:
 
 
 def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
-    """Every mistake in a body is 400; so is a pair that is too long, which llama.cpp calls 500."""
+    """A pair that is too long is 400 like every mistake; llama.cpp calls it 500."""
     if isinstance(error, InputTooLongError):
         message = (
             f"input is too large to process: a pair has {error.length} tokens and the context "
             f"{error.limit}. Shorten the documents"
         )
-    return (400 if status == 422 else status), message
+    return status, message
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

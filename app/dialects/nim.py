@@ -16,6 +16,7 @@ from engine.types import Query, Ranking, Truncate
 router = APIRouter(tags=["NIM"])
 CLAIMS = {"/rerank": ("passages",)}
 
+STATUSES = {429: 503}  # NIM 2.x answers a full queue with 503
 # Source: the hosted API's schema for this model family.
 _MAX_TEXT = 14_598_366
 _EXAMPLE: dict[str, Any] = {
@@ -114,7 +115,7 @@ class Error(BaseModel):
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": HTTPStatus(status).phrase}
-    for status in (400, 404, 413, 415, 422, 500, 503)
+    for status in (400, 401, 404, 413, 415, 422, 500, 503, 504)
 }
 
 

@@ -10,17 +10,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from app import results
-from app.dialects.vllm import PromptTokens, VllmError, error_body, prompt_limit, restate
+from app.dialects.vllm import STATUSES, PromptTokens, VllmError, error_body, prompt_limit, restate
 from app.documents import Instruction
+from app.exchange import current
 from app.results import Usage
 from app.scores import score
 from app.service import Serving
-from app.telemetry import request_id
 from app.whole import Count
 from engine.errors import RequestError
 from engine.types import Query, Ranking, Truncate
 
-__all__ = ["CLAIMS", "error_body", "fields", "restate", "router"]
+__all__ = ["CLAIMS", "STATUSES", "error_body", "fields", "restate", "router"]
 
 router = APIRouter(tags=["vLLM score"])
 CLAIMS: dict[str, Sequence[str]] = {}
@@ -106,7 +106,7 @@ class ScoreResponse(BaseModel):
     usage: Usage
 
 
-_ERRORS = results.errors(VllmError, (400, 413, 415, 500, 503))
+_ERRORS = results.errors(VllmError, (400, 401, 413, 415, 429, 500, 503, 504))
 
 
 @router.post("/score", responses=_ERRORS, response_model_exclude_none=True)
@@ -121,7 +121,7 @@ async def scores(request: ScoreRequest, serving: Serving) -> ScoreResponse:
     rankings = await _all(serving, queries)
     tokens = sum(ranking.tokens for ranking in rankings)
     return ScoreResponse(
-        id=f"score-{request_id.get()}",
+        id=f"score-{current().request_id}",
         created=int(time.time()),
         model=serving.names.canonical,
         data=_in_order(rankings, request.use_activation is False, serving),

@@ -17,6 +17,7 @@ from engine.errors import InputTooLongError
 from engine.types import Query, Ranking, Truncate
 
 router = APIRouter(tags=["TEI"])
+STATUSES = {400: 422, 500: 424}
 CLAIMS = {"/rerank": ("texts",)}
 _KINDS = {400: "Empty", 429: "Overloaded", 503: "Unhealthy"}
 
@@ -52,7 +53,7 @@ class TeiError(BaseModel):
     error_type: str
 
 
-_ERRORS = results.errors(TeiError, (400, 413, 415, 422, 424, 500, 503))
+_ERRORS = results.errors(TeiError, (400, 401, 413, 415, 422, 424, 429, 503, 504))
 
 
 @router.post("/rerank", responses=_ERRORS, response_model_exclude_none=True)
@@ -126,7 +127,7 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
         return 422, f"Input validation error: {words}. Set truncate to true to cut them"
     if _empty(error):
         return 400, "`texts` cannot be empty"
-    return {400: 422, 500: 424}.get(status, status), message
+    return status, message
 
 
 def _empty(error: Exception) -> bool:

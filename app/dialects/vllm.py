@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from app import results
 from app.documents import Documents, Instruction, texts
+from app.exchange import current
 from app.results import Result, Usage
 from app.service import Serving
-from app.telemetry import request_id
 from app.whole import Count, Whole
 from engine.errors import InputTooLongError
 from engine.types import Query, Truncate
@@ -24,6 +24,7 @@ router = APIRouter(tags=["vLLM, Infinity"])
 
 _OWN = ("truncate_prompt_tokens", "truncation_side", "use_activation", "raw_scores")
 CLAIMS = {"/rerank": ("documents",), "/v1/rerank": _OWN, "/v2/rerank": _OWN}
+STATUSES = {422: 400}
 _KINDS = {404: "NotFoundError", 429: "TooManyRequestsError", 503: "ServiceUnavailableError"}
 _LEAST_TOKENS = 16  # less holds no question
 
@@ -89,7 +90,7 @@ class VllmError(BaseModel):
     error: ErrorInfo
 
 
-_ERRORS = results.errors(VllmError, (400, 413, 415, 500, 503))
+_ERRORS = results.errors(VllmError, (400, 401, 413, 415, 429, 500, 503, 504))
 
 
 @router.post("/rerank", responses=_ERRORS, response_model_exclude_none=True)
@@ -101,7 +102,7 @@ async def rank(request: VllmRequest, serving: Serving) -> VllmResponse:
     ranking = await serving.rank(None, _query(request, passages))
     raw = bool(request.raw_scores) or request.use_activation is False
     return VllmResponse(
-        id=f"rerank-{request_id.get()}",
+        id=f"rerank-{current().request_id}",
         created=int(time.time()),
         model=serving.names.canonical,
         usage=results.usage(ranking),
@@ -137,14 +138,14 @@ def error_body(status: int, message: str) -> dict[str, Any]:
 
 
 def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
-    """vLLM answers every mistake in a body with 400."""
+    """Clients look for "reduce the length"."""
     if isinstance(error, InputTooLongError):
         message = (
             f"This model's maximum context length is {error.limit} tokens, but a pair has "
             f"{error.length}. Please reduce the length of the input prompt, or set "
             "truncate_prompt_tokens to -1"
         )
-    return (400 if status == 422 else status), message
+    return status, message
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

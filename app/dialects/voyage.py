@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import results
-from app.errors import unknown_field
+from app.errors import malformed, unknown_field
 from app.scores import sigmoid
 from app.service import Serving
 from app.whole import Positive
@@ -16,6 +15,7 @@ from engine.errors import InputTooLongError
 from engine.types import Query, Ranking, Truncate
 
 router = APIRouter(tags=["Voyage"])
+STATUSES = {422: 400}
 CLAIMS = {"/v1/rerank": ("top_k", "truncation")}
 
 
@@ -67,7 +67,7 @@ class VoyageError(BaseModel):
     detail: str
 
 
-_ERRORS = results.errors(VoyageError, (400, 413, 415, 422, 500, 503))
+_ERRORS = results.errors(VoyageError, (400, 401, 413, 415, 422, 429, 500, 503, 504))
 
 
 @router.post("/v1/rerank", responses=_ERRORS, response_model_exclude_none=True)
@@ -103,11 +103,11 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
     """Voyage's 422 is for a body that is not JSON; other mistakes in a body are 400."""
     if name := unknown_field(error):
         return 400, f"Argument '{name}' is not supported by our API"
-    if isinstance(error, RequestValidationError) and status == 400:
+    if malformed(error):
         return 422, message
     if isinstance(error, InputTooLongError):
         message += ": shorten the documents, or set truncation to true"
-    return (400 if status == 422 else status), message
+    return status, message
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

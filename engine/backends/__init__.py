@@ -28,7 +28,13 @@ class Backend(Protocol):
 def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     """Load the checkpoint onto the configured device. Raises StartError."""
     name = "torch" if config.backend == "auto" else config.backend
-    if name not in (known := [info.name for info in pkgutil.iter_modules(__path__)]):
+    known = {info.name for info in pkgutil.iter_modules(__path__)} - {"faulty"}
+    if name not in known:
         raise StartError(f"no backend {name!r}: choose one of auto, {', '.join(sorted(known))}")
     module = importlib.import_module(f"{__name__}.{name}")
-    return cast(Backend, module.open(checkpoint, config))
+    backend = cast(Backend, module.open(checkpoint, config))
+    if not config.faults:
+        return backend
+    from engine.backends import faulty  # noqa: PLC0415 - it needs this module
+
+    return faulty.wrap(backend, config.faults)

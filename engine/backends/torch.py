@@ -23,13 +23,16 @@ class TorchBackend:
 
     @torch.inference_mode()
     def score(self, batch: Batch) -> Logits:
-        """Raw logits, float32 [rows]."""
+        """Raw logits, float32 [rows]. Raises MemoryError where the device has too little."""
         ids, positions, types = (
             torch.from_numpy(array).to(self._device)
             for array in (batch.ids, batch.positions, batch.types)
         )
         packing = Packing.of(batch.lengths, self._device)
-        logits: Logits = self._network(ids, positions, types, packing).cpu().numpy()
+        try:
+            logits: Logits = self._network(ids, positions, types, packing).cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error  # the engine's word for it
         return logits
 
     def close(self) -> None:

@@ -21,6 +21,14 @@ def settings(folder: Path, **changes: object) -> Settings:
     return Settings(checkpoint=str(folder), **changes)  # type: ignore[arg-type]
 
 
+def service_of(client: Client) -> Service:
+    """The service behind a client of serving()."""
+    transport = client._transport
+    assert isinstance(transport, httpx2.ASGITransport)
+    service: Service = transport.app.state.service  # type: ignore[attr-defined]
+    return service
+
+
 @asynccontextmanager
 async def serving(app: FastAPI, *gates: Gate) -> AsyncIterator[Client]:
     """A client of the running app; the model is ready. Gates are opened at the end."""

@@ -167,6 +167,7 @@ from engine.types import Query
 
 router = APIRouter(tags=["New"])
 CLAIMS = {"/rerank": ("candidates",)}
+STATUSES = {422: 418}
 
 class NewRequest(BaseModel):
     candidates: list[str]
@@ -185,7 +186,7 @@ def error_body(status, message):
     return {"new": message}
 
 def restate(error, status, message):
-    return 418 if status == 422 else status, message
+    return status, message
 
 def fields(location):
     return ["candidates"]

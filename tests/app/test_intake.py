@@ -49,10 +49,10 @@ async def test_hanging_up_frees_the_queue_and_is_counted(bert_folder: Path) -> N
         caller.incoming.put_nowait({"type": "http.request", "body": BODY})
         request = asyncio.create_task(app(dict(SCOPE), caller.incoming.get, caller.send))
         await gate.batch()
-        assert service.reranker.waiting[1] == 38
+        assert service.reranker.waiting.pairs == 38
         caller.hang_up()
         await request
-        assert service.reranker.waiting == (0, 0)
+        assert service.reranker.waiting.pairs == 0
         assert caller.answers == []
         assert service.metrics.registry.get_sample_value("crossrank_cancelled_requests_total") == 1
         gate.open_for_good()
@@ -82,5 +82,5 @@ async def test_a_server_that_cancels_the_request_is_obeyed(bert_folder: Path) ->
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        assert app.state.service.reranker.waiting == (0, 0)
+        assert app.state.service.reranker.waiting.pairs == 0
         gate.open_for_good()

@@ -1,51 +1,18 @@
 """The `crossrank` command as a process: it starts, serves, refuses, stops."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
+import socket
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.app.process import crossrank, post, url_when_ready
 from tests.app.serving import ranking
-
-COMMAND = [sys.executable, "-m", "app"]
-
-
-@contextmanager
-def crossrank(**settings: str) -> Iterator[subprocess.Popen[str]]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CROSSRANK_", "HF_"))}
-    environment |= {"CROSSRANK_HOST": "127.0.0.1", "CROSSRANK_PORT": "0", **settings}
-    with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def url_when_ready(process: subprocess.Popen[str]) -> str:
-    """Read the log until the service says that it is ready."""
-    assert process.stderr is not None
-    url = ""
-    for line in process.stderr:
-        url = found[1] if (found := re.search(r"running on (http://\S+)", line)) else url
-        if "ready: serving" in line:
-            return url
-    pytest.fail("the process ended before it was ready")
-
-
-def post(url: str, body: object) -> dict[str, object]:
-    headers = {"content-type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request) as answer:
-        content: dict[str, object] = json.load(answer)
-        return content
 
 
 def test_it_serves_a_ranking_and_a_terminated_server_exits_with_0(bert_folder: Path) -> None:
@@ -87,3 +54,76 @@ def test_a_server_that_cannot_start_says_why_and_fails(
         assert process.returncode == status
     assert reason in log
     assert "Traceback" not in log
+
+
+def test_terminated_under_load_it_answers_everything_it_accepted(bert_folder: Path) -> None:
+    body = ranking("why", ["a stone by the river"] * 512)
+    with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder)) as process:
+        url = url_when_ready(process)
+        with ThreadPoolExecutor(8) as callers:
+            answers = [callers.submit(post, f"{url}/v1/ranking", body) for _ in range(8)]
+            until_admitted(url, 8)
+            process.send_signal(signal.SIGTERM)
+            for answer in answers:
+                assert len(answer.result()["rankings"]) == 512  # type: ignore[arg-type]
+        assert process.wait() == 0
+
+
+def test_a_stop_is_bounded_and_what_is_unfinished_gets_an_honest_answer(bert_folder: Path) -> None:
+    settings = {"CROSSRANK_FAULTS": "stuck=1", "CROSSRANK_SHUTDOWN_SECONDS": "1"}
+    with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder), **settings) as process:
+        url = url_when_ready(process)
+        with ThreadPoolExecutor(1) as callers:
+            stuck = callers.submit(post, f"{url}/v1/ranking", ranking())
+            until_admitted(url, 1)
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                stuck.result()
+            assert refused.value.code == 503
+            assert "stopped first" in refused.value.read().decode()
+        assert process.wait() == 0
+
+
+def test_a_second_signal_stops_now(bert_folder: Path) -> None:
+    settings = {"CROSSRANK_FAULTS": "stuck=1", "CROSSRANK_SHUTDOWN_SECONDS": "600"}
+    with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder), **settings) as process:
+        url = url_when_ready(process)
+        with ThreadPoolExecutor(1) as callers:
+            stuck = callers.submit(post, f"{url}/v1/ranking", ranking())
+            until_admitted(url, 1)
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "Shutting down" in line:
+                    break
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 1
+            assert stuck.exception() is not None
+
+
+def test_a_stuck_device_ends_the_process_with_an_error(bert_folder: Path) -> None:
+    settings = {"CROSSRANK_FAULTS": "stuck=1", "CROSSRANK_STUCK_AFTER_SECONDS": "0.05"}
+    with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder), **settings) as process:
+        url = url_when_ready(process)
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            post(f"{url}/v1/ranking", ranking())
+        assert failed.value.code == 500
+        assert process.wait() == 1
+
+
+def test_a_port_that_is_taken_is_a_failure(bert_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder), CROSSRANK_PORT=port) as process:
+            _, log = process.communicate()
+        assert process.returncode == 1
+        assert "address already in use" in log
+
+
+def until_admitted(url: str, requests: int) -> None:
+    """Ask until this many requests are admitted."""
+    wanted = f"nv_inference_pending_request_count {requests}.0"
+    while True:
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            if wanted in answer.read().decode():
+                return

@@ -97,10 +97,10 @@ async def test_a_cancelled_caller_takes_its_pairs_along(bert_folder: Path) -> No
     async with started(EngineConfig(checkpoint=str(bert_folder)), gate) as reranker:
         gone = asyncio.create_task(reranker.rank(Query("q", passages(40))))
         await gate.batch()
-        assert reranker.waiting[1] == 38
+        assert reranker.waiting.pairs == 38
         gone.cancel()
         await settle()
-        assert reranker.waiting == (0, 0)
+        assert (reranker.waiting.pairs, reranker.waiting.requests) == (0, 0)
 
 
 async def test_stopping_answers_what_was_accepted(bert_folder: Path) -> None:

@@ -11,6 +11,7 @@ from engine.schedule import Schedule
 from engine.types import Limits
 
 MAX_TOKENS, MAX_ROWS = 40, 6
+MIN_BUDGET = MAX_TOKENS // 16  # a device that keeps failing still gets this much
 lengths = st.lists(st.integers(1, MAX_TOKENS), min_size=1, max_size=12)
 
 
@@ -23,6 +24,7 @@ class Traffic(RuleBasedStateMachine):
         self.live: dict[int, dict[int, int]] = {}  # request → pair → tokens, still waiting
         self.ran: Counter[tuple[int, int]] = Counter()
         self.requests = 0
+        self.budget = MAX_TOKENS
 
     @rule(tokens=lengths)
     def arrive(self, tokens: list[int]) -> None:
@@ -42,9 +44,19 @@ class Traffic(RuleBasedStateMachine):
         batch = self.schedule.take()
         tokens = [self.live[slot.key].pop(slot.pair) for slot in batch]  # fails if not live
         assert 0 < len(batch) <= MAX_ROWS
-        assert sum(tokens) <= MAX_TOKENS
+        assert sum(tokens) <= self.budget or len(tokens) == 1
         self.ran.update((slot.key, slot.pair) for slot in batch)
         self.live = {key: pairs for key, pairs in self.live.items() if pairs}
+
+    @rule()
+    def run_out_of_memory(self) -> None:
+        self.schedule.shrink()
+        self.budget = max(self.budget // 2, MIN_BUDGET)
+
+    @rule()
+    def recover(self) -> None:
+        self.schedule.recover()
+        self.budget = min(self.budget + 1, MAX_TOKENS)
 
     @invariant()
     def counts_are_exact(self) -> None:

@@ -1,16 +1,17 @@
 """What the device thread promises to those who wait, with a gate in place of a device."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
 
-from engine.errors import ScoringError, StartError, UnavailableError
+from engine.errors import DeadlineError, ScoringError, StartError, UnavailableError
 from engine.types import Batch, BatchReport, Limits, Logits, Pair
 from engine.worker import Worker
-from tests.gate import Gate, first_ids, settle
+from tests.gate import PATIENCE_SECONDS, Gate, first_ids, settle
 
 pytestmark = pytest.mark.anyio
 POISON = 666
@@ -19,19 +20,19 @@ POISON = 666
 class Bench:
     """A worker on a gate, and what it reported."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, stuck_after_seconds: float) -> None:
         self.gate = gate
         self.reports: list[BatchReport] = []
         self.deaths = 0
-        self.worker = Worker(lambda: gate, self.reports.append, self._die)
+        self.worker = Worker(lambda: gate, self.reports.append, self._die, stuck_after_seconds)
 
     def _die(self) -> None:
         self.deaths += 1
 
 
 @asynccontextmanager
-async def running(gate: Gate) -> AsyncIterator[Bench]:
-    bench = Bench(gate)
+async def running(gate: Gate, stuck_after_seconds: float = 300) -> AsyncIterator[Bench]:
+    bench = Bench(gate, stuck_after_seconds)
     await bench.worker.start()
     try:
         yield bench
@@ -63,16 +64,16 @@ async def test_every_score_lands_in_its_own_slot() -> None:
     async with running(Gate()) as bench:
         bench.gate.open_for_good()
         wanted = [3, 1, 4, 1, 5, 9, 2, 6] * 5
-        job = bench.worker.submit(pairs(*wanted))
+        job = bench.worker.backlog.submit(pairs(*wanted))
         await job.future
         assert job.logits.tolist() == wanted
 
 
 async def test_an_idle_device_starts_at_once_and_a_busy_one_gathers() -> None:
     async with running(Gate()) as bench:
-        first = bench.worker.submit(pairs(1))
+        first = bench.worker.backlog.submit(pairs(1))
         assert seen(await bench.gate.batch()) == [1]
-        others = [bench.worker.submit(pairs(2)), bench.worker.submit(pairs(3))]
+        others = [bench.worker.backlog.submit(pairs(2)), bench.worker.backlog.submit(pairs(3))]
         bench.gate.open()
         assert sorted(seen(await bench.gate.batch())) == [2, 3]
         bench.gate.open()
@@ -81,9 +82,9 @@ async def test_an_idle_device_starts_at_once_and_a_busy_one_gathers() -> None:
 
 async def test_a_short_request_overtakes_the_rest_of_a_long_one() -> None:
     async with running(Gate(Limits(max_batch_tokens=32, max_batch_rows=16))) as bench:
-        long = bench.worker.submit(pairs(*range(100, 164)))
+        long = bench.worker.backlog.submit(pairs(*range(100, 164)))
         await bench.gate.batch()
-        short = bench.worker.submit(pairs(1, 2))
+        short = bench.worker.backlog.submit(pairs(1, 2))
         bench.gate.open()
         await bench.gate.batch()
         bench.gate.open()
@@ -95,11 +96,11 @@ async def test_a_short_request_overtakes_the_rest_of_a_long_one() -> None:
 
 async def test_abandoned_pairs_never_reach_the_device() -> None:
     async with running(Gate(Limits(max_batch_tokens=16, max_batch_rows=4))) as bench:
-        gone = bench.worker.submit(pairs(*range(100, 164)))
+        gone = bench.worker.backlog.submit(pairs(*range(100, 164)))
         await bench.gate.batch()
-        bench.worker.abandon(gone)
-        assert bench.worker.waiting == (0, 0)
-        stayed = bench.worker.submit(pairs(7))
+        bench.worker.backlog.abandon(gone)
+        assert bench.worker.waiting.pairs == 0
+        stayed = bench.worker.backlog.submit(pairs(7))
         bench.gate.open()
         assert seen(await bench.gate.batch()) == [7]
         bench.gate.open()
@@ -108,10 +109,10 @@ async def test_abandoned_pairs_never_reach_the_device() -> None:
 
 async def test_a_failed_batch_is_retried_in_halves_and_fails_only_the_guilty() -> None:
     async with running(Gate(score=poisoned)) as bench:
-        blocker = bench.worker.submit(pairs(1))
+        blocker = bench.worker.backlog.submit(pairs(1))
         await bench.gate.batch()
-        innocent = [bench.worker.submit(pairs(n, length=n)) for n in (2, 3)]
-        guilty = bench.worker.submit(pairs(POISON, length=5))
+        innocent = [bench.worker.backlog.submit(pairs(n, length=n)) for n in (2, 3)]
+        guilty = bench.worker.backlog.submit(pairs(POISON, length=5))
         bench.gate.open_for_good()
         await asyncio.gather(blocker.future, innocent[0].future)
         with pytest.raises(ScoringError):
@@ -125,17 +126,20 @@ async def test_the_next_request_after_a_failure_is_served_as_if_nothing_happened
     async with running(Gate(score=poisoned)) as bench:
         bench.gate.open_for_good()
         with pytest.raises(ScoringError):
-            await bench.worker.submit(pairs(POISON)).future
-        job = bench.worker.submit(pairs(8))
+            await bench.worker.backlog.submit(pairs(POISON)).future
+        job = bench.worker.backlog.submit(pairs(8))
         await job.future
         assert job.logits.tolist() == [8]
 
 
 async def test_a_score_that_is_no_number_fails_its_own_request_only() -> None:
     async with running(Gate(score=not_a_number)) as bench:
-        blocker = bench.worker.submit(pairs(1))
+        blocker = bench.worker.backlog.submit(pairs(1))
         await bench.gate.batch()
-        good, bad = bench.worker.submit(pairs(2)), bench.worker.submit(pairs(3, POISON))
+        good, bad = (
+            bench.worker.backlog.submit(pairs(2)),
+            bench.worker.backlog.submit(pairs(3, POISON)),
+        )
         bench.gate.open_for_good()
         await asyncio.gather(blocker.future, good.future)
         with pytest.raises(ScoringError):
@@ -146,36 +150,77 @@ async def test_a_backend_that_loses_a_row_answers_with_an_error_not_with_shifted
     async with running(Gate(score=lambda batch: first_ids(batch)[1:])) as bench:
         bench.gate.open_for_good()
         with pytest.raises(ScoringError):
-            await bench.worker.submit(pairs(1, 2)).future
+            await bench.worker.backlog.submit(pairs(1, 2)).future
 
 
 async def test_a_dying_device_thread_answers_everyone_and_says_so() -> None:
     async with running(Gate(Limits(max_batch_tokens=8, max_batch_rows=2))) as bench:
-        jobs = [bench.worker.submit(pairs(n, n)) for n in (1, 2, 3)]
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in (1, 2, 3)]
         await bench.gate.batch()
         bench.gate.open(SystemExit())
         answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
         assert all(isinstance(answer, ScoringError) for answer in answers)
-        await settle()
         assert bench.deaths == 1
-        assert bench.gate.closed
+        assert await asyncio.to_thread(bench.gate.closed.wait, PATIENCE_SECONDS)
         with pytest.raises(UnavailableError):
-            bench.worker.submit(pairs(4))
+            bench.worker.backlog.submit(pairs(4))
+
+
+async def test_a_device_that_does_not_come_back_answers_everyone_and_says_so() -> None:
+    gate = Gate(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate, stuck_after_seconds=0.01) as bench:
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in (1, 2, 3)]
+        answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        assert all(isinstance(answer, ScoringError) for answer in answers)
+        assert bench.deaths == 1
+        gate.open_for_good()  # it comes back after all: nobody is answered twice
+        assert await asyncio.to_thread(gate.closed.wait, PATIENCE_SECONDS)
+        assert bench.deaths == 1
+
+
+async def test_expired_pairs_never_reach_the_device() -> None:
+    async with running(Gate()) as bench:
+        blocker = bench.worker.backlog.submit(pairs(1))
+        await bench.gate.batch()
+        late = bench.worker.backlog.submit(pairs(2), deadline=time.monotonic())
+        patient = bench.worker.backlog.submit(pairs(3), deadline=time.monotonic() + 3600)
+        bench.gate.open()
+        assert seen(await bench.gate.batch()) == [3]
+        bench.gate.open()
+        with pytest.raises(DeadlineError):
+            await late.future
+        await asyncio.gather(blocker.future, patient.future)
+
+
+async def test_running_out_of_memory_halves_the_next_batches_and_recovers_slowly() -> None:
+    async with running(Gate(Limits(max_batch_tokens=64, max_batch_rows=64))) as bench:
+        job = bench.worker.backlog.submit(pairs(*range(64), length=4))
+        assert (await bench.gate.batch()).tokens == 64
+        bench.gate.open(MemoryError())
+        sizes = []
+        for _ in range(6):  # two halves of the failed batch, then new ones
+            sizes.append((await bench.gate.batch()).tokens)
+            bench.gate.open()
+        assert sizes[:2] == [32, 32]
+        assert sizes[2:] == sorted(sizes[2:])
+        assert 32 <= sizes[2] < sizes[-1] + 4 < 64
+        bench.gate.open_for_good()
+        await job.future
 
 
 async def test_stopping_finishes_what_was_accepted_and_refuses_the_rest() -> None:
     gate = Gate(Limits(max_batch_tokens=8, max_batch_rows=2))
     async with running(gate) as bench:
-        jobs = [bench.worker.submit(pairs(n, n)) for n in (1, 2, 3)]
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in (1, 2, 3)]
         await gate.batch()
         stopping = asyncio.create_task(bench.worker.stop())
         await settle()
         with pytest.raises(UnavailableError):
-            bench.worker.submit(pairs(4))
+            bench.worker.backlog.submit(pairs(4))
         gate.open_for_good()
         await stopping
         await asyncio.gather(*(job.future for job in jobs))
-        assert gate.closed
+        assert gate.closed.is_set()
 
 
 async def test_one_batch_wakes_the_event_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,13 +230,13 @@ async def test_one_batch_wakes_the_event_loop_once(monkeypatch: pytest.MonkeyPat
         real = loop.call_soon_threadsafe
 
         def counted(callback, *args, **kwargs):  # type: ignore[no-untyped-def]
-            if callback.__module__ == "engine.worker":
+            if callback.__module__ == "engine.backlog":
                 wakes.append(callback)
             return real(callback, *args, **kwargs)
 
-        blocker = bench.worker.submit(pairs(1))
+        blocker = bench.worker.backlog.submit(pairs(1))
         await bench.gate.batch()
-        jobs = [bench.worker.submit(pairs(n)) for n in (2, 3, 4)]
+        jobs = [bench.worker.backlog.submit(pairs(n)) for n in (2, 3, 4)]
         monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
         bench.gate.open_for_good()
         await asyncio.gather(blocker.future, *(job.future for job in jobs))

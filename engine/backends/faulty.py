@@ -1,0 +1,66 @@
+"""Wraps a backend and makes it fail on purpose, for trying out what a service does then.
+
+Never chosen unless faults are configured: "error=0.01,memory=0.01,nan=0.01,stuck=0.001,seed=7".
+"""
+
+import random
+import threading
+
+import numpy as np
+
+from engine.backends import Backend
+from engine.errors import StartError
+from engine.types import Batch, Logits
+
+_WARM_UP_CALLS = 1  # the worker's warm-up must pass, or nothing would ever start
+KINDS = ("error", "memory", "nan", "stuck")
+
+
+class FaultyBackend:
+    """Fails each batch with the given probabilities, drawn from a seeded generator."""
+
+    def __init__(self, backend: Backend, rates: dict[str, float], seed: int) -> None:
+        self.limits = backend.limits
+        self._backend = backend
+        self._rates = rates
+        self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._calls = 0
+
+    def score(self, batch: Batch) -> Logits:
+        """Raw logits, float32 [rows], unless this batch is to fail."""
+        self._calls += 1
+        logits = self._backend.score(batch)
+        if self._calls <= _WARM_UP_CALLS:
+            return logits
+        if self._drawn("stuck"):
+            threading.Event().wait()
+        if self._drawn("memory"):
+            raise MemoryError("injected")
+        if self._drawn("error"):
+            raise RuntimeError("injected")
+        if self._drawn("nan"):
+            logits[self._random.randrange(batch.rows)] = np.nan
+        return logits
+
+    def close(self) -> None:
+        """Close what is wrapped."""
+        self._backend.close()
+
+    def _drawn(self, kind: str) -> bool:
+        return self._random.random() < self._rates.get(kind, 0.0)
+
+
+def wrap(backend: Backend, faults: str) -> FaultyBackend:
+    """The backend with these faults. Raises StartError for a text that is not understood."""
+    try:
+        values = dict(item.split("=") for item in faults.replace(" ", "").split(","))
+        seed = int(values.pop("seed", "0"))
+        rates = {kind: float(value) for kind, value in values.items()}
+    except ValueError as error:
+        raise StartError(f"faults {faults!r} are not KIND=RATE,...") from error
+    wrong = [k for k, rate in rates.items() if k not in KINDS or not 0 <= rate <= 1]
+    if wrong:
+        raise StartError(
+            f"faults: {wrong[0]} is not one of {', '.join(KINDS)} at a rate from 0 to 1"
+        )
+    return FaultyBackend(backend, rates, seed)

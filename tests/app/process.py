@@ -1,0 +1,47 @@
+"""Runs the `crossrank` command as a process of its own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "app"]
+
+
+@contextmanager
+def crossrank(**settings: str) -> Iterator[subprocess.Popen[str]]:
+    """The process, on a free loopback port, with these settings and no others."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CROSSRANK_", "HF_"))}
+    environment |= {"CROSSRANK_HOST": "127.0.0.1", "CROSSRANK_PORT": "0", **settings}
+    with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def url_when_ready(process: subprocess.Popen[str]) -> str:
+    """Read the log until the service says that it is ready."""
+    assert process.stderr is not None
+    url, ready = "", False  # the two lines come in either order
+    for line in process.stderr:
+        url = found[1] if (found := re.search(r"running on (http://\S+)", line)) else url
+        ready = ready or "ready: serving" in line
+        if url and ready:
+            return url
+    pytest.fail("the process ended before it was ready")
+
+
+def post(url: str, body: object, **headers: str) -> dict[str, object]:
+    """The answer to one request."""
+    headers = {"content-type": "application/json", **headers}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        content: dict[str, object] = json.load(answer)
+        return content
