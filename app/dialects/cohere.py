@@ -10,6 +10,7 @@ from app import results
 from app.dialects.jina import Meta
 from app.documents import Documents, texts
 from app.errors import unknown_field
+from app.examples import PASSAGES, QUERY
 from app.exchange import current
 from app.results import Result
 from app.service import Serving
@@ -27,7 +28,7 @@ class CohereRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={"examples": [{"query": "q", "documents": ["d"]}]},
+        json_schema_extra={"examples": [{"query": QUERY, "documents": PASSAGES}]},
     )
     model: str | None = Field(None, description="Any name: there is one model.")
     query: str = Field(min_length=1)

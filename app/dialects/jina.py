@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import results
 from app.documents import Documents, Instruction, texts
+from app.examples import PASSAGES, QUERY
 from app.exchange import current
 from app.results import Result, Usage
 from app.service import Serving
@@ -26,7 +27,7 @@ class JinaRequest(BaseModel):
     """A query and the documents to order by relevance to it. Unknown fields are ignored."""
 
     model_config = ConfigDict(
-        strict=True, json_schema_extra={"examples": [{"query": "q", "documents": ["d"]}]}
+        strict=True, json_schema_extra={"examples": [{"query": QUERY, "documents": PASSAGES}]}
     )
     model: str | None = Field(None, description="Any name: there is one model.")
     query: str = Field(min_length=1)

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from app import results
 from app.documents import Document, texts
+from app.examples import PASSAGES, QUERY
 from app.results import Result, Usage
 from app.service import Serving
 from app.whole import Positive
@@ -28,7 +29,7 @@ class LlamaCppRequest(BaseModel):
         strict=True,
         json_schema_extra={
             "anyOf": [{"required": ["documents"]}, {"required": ["texts"]}],
-            "examples": [{"query": "q", "documents": ["d"]}],
+            "examples": [{"query": QUERY, "documents": PASSAGES}],
         },
     )
     model: str | None = Field(None, description="Any name: there is one model.")

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.documents import TextObject
+from app.examples import PASSAGES, QUERY
 from app.service import Serving
 from app.whole import Positive
 from engine.types import Query, Ranking, Truncate
@@ -20,12 +21,8 @@ STATUSES = {429: 503}  # NIM 2.x answers a full queue with 503
 # Source: the hosted API's schema for this model family.
 _MAX_TEXT = 14_598_366
 _EXAMPLE: dict[str, Any] = {
-    "query": {"text": "How do I keep basil fresh?"},
-    "passages": [
-        {"text": "Basil is grown in many warm countries and sold fresh or dried."},
-        {"text": "Stand the cut stems in a glass of water and leave it on the counter."},
-        {"text": "The keep of a castle was its strongest tower."},
-    ],
+    "query": {"text": QUERY},
+    "passages": [{"text": passage} for passage in PASSAGES],
     "truncate": "END",
 }
 

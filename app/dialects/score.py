@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from app import results
 from app.dialects.vllm import STATUSES, PromptTokens, VllmError, error_body, prompt_limit, restate
 from app.documents import Instruction
+from app.examples import PASSAGES, QUERY
 from app.exchange import current
 from app.results import Usage
 from app.scores import score
@@ -54,7 +55,7 @@ class ScoreRequest(BaseModel):
         strict=True,
         json_schema_extra={
             "anyOf": [{"required": list(names)} for names in _SPELLINGS],
-            "examples": [{"text_1": "q", "text_2": ["a", "b"]}],
+            "examples": [{"text_1": QUERY, "text_2": PASSAGES}],
         },
     )
     model: str | None = Field(None, description="Any name: there is one model.")

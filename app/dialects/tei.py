@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import results
+from app.examples import PASSAGES, QUERY
 from app.operations import VERSION
 from app.scores import score
 from app.service import Serving
@@ -26,7 +27,7 @@ class TeiRequest(BaseModel):
     """A query and the texts to order by relevance to it. Unknown fields are ignored."""
 
     model_config = ConfigDict(
-        strict=True, json_schema_extra={"examples": [{"query": "q", "texts": ["t"]}]}
+        strict=True, json_schema_extra={"examples": [{"query": QUERY, "texts": PASSAGES}]}
     )
     query: str
     texts: list[str] = Field(min_length=1)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import results
 from app.errors import malformed, unknown_field
+from app.examples import PASSAGES, QUERY
 from app.scores import sigmoid
 from app.service import Serving
 from app.whole import Positive
@@ -25,7 +26,7 @@ class VoyageRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={"examples": [{"query": "q", "documents": ["d"], "top_k": 1}]},
+        json_schema_extra={"examples": [{"query": QUERY, "documents": PASSAGES, "top_k": 2}]},
     )
     model: str | None = Field(None, description="Any name: there is one model.")
     query: str = Field(min_length=1)
