@@ -4,7 +4,7 @@ Pure ASGI. FastAPI's own limit answers in plain text, and it does not notice tha
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -41,7 +41,7 @@ class Intake:
             return
         except _GoneError:
             return
-        await _run_while_connected(self._app(scope, _replay(body), send), receive)
+        await _Answering(receive, send).run(self._app, scope, body)
 
 
 class _TooLargeError(Exception):
@@ -77,6 +77,34 @@ async def _read(headers: Headers, receive: Receive, limit: int) -> bytes:
             return b"".join(chunks)
 
 
+class _Answering:
+    """One request being answered, for as long as somebody waits for it."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._answered = False
+
+    async def run(self, app: ASGIApp, scope: Scope, body: bytes) -> None:
+        """Run the app; cancel it if the client hangs up before the answer is out."""
+        handler = asyncio.ensure_future(app(scope, _replay(body), self._note))
+        hang_up = asyncio.ensure_future(self._receive())  # what follows a body is a disconnect
+        try:
+            await asyncio.wait({handler, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+            if self._answered or handler.done():
+                await handler
+        finally:
+            hang_up.cancel()
+            handler.cancel()  # nobody waits for it any more; does nothing where it is done
+            await asyncio.wait({handler})
+
+    async def _note(self, message: Message) -> None:
+        """Pass a message on; the last one makes a later disconnect harmless."""
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        self._answered = self._answered or last
+        await self._send(message)
+
+
 def _replay(body: bytes) -> Receive:
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -84,18 +112,3 @@ def _replay(body: bytes) -> Receive:
         return messages.pop() if messages else await asyncio.get_running_loop().create_future()
 
     return receive
-
-
-async def _run_while_connected(handling: Awaitable[None], receive: Receive) -> None:
-    handler = asyncio.ensure_future(handling)
-    hang_up = asyncio.ensure_future(receive())  # after the body, the only message is a disconnect
-    try:
-        await asyncio.wait({handler, hang_up}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        hang_up.cancel()
-        gone = not handler.done() and handler.cancel()
-    try:
-        await handler
-    except asyncio.CancelledError:
-        if not gone:
-            raise

@@ -114,8 +114,9 @@ class Backlog:
     def fail(self, error: CrossrankError) -> None:
         """Close, and answer every waiter with this error; nothing is left behind."""
         with self._changed:
+            self._closed = True
             self._fail(list(self._live), error)
-        self.close()
+            self._changed.notify_all()
 
     def call(self, function: Callable[..., None], *args: object) -> None:
         """Run on the event loop, if it still runs."""

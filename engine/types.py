@@ -105,6 +105,13 @@ class Batch:
         """Tokens of each pair."""
         return [int(n) for n in np.diff(self.offsets)]
 
+    @property
+    def half_lengths(self) -> list[int]:
+        """Tokens of each pair's query side and passage side, in turn: [2B]."""
+        passages = np.add.reduceat(self.types, self.offsets[:-1])
+        halves = np.column_stack((np.diff(self.offsets) - passages, passages))
+        return [int(n) for n in halves.ravel()]
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -15,6 +15,9 @@ class Watchdog:
         self._changed = threading.Condition()
         self._running = self._closed = False
         self._batch = 0
+
+    def start(self) -> None:
+        """Watch from now on."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     @contextmanager

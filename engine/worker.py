@@ -4,6 +4,7 @@ It never waits on a timer: an idle device runs what is there, and a batch forms 
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -46,6 +47,7 @@ class Worker:
     async def start(self) -> None:
         """Open and warm the backend on its own thread. Raises what opening raised."""
         self._loop = asyncio.get_running_loop()
+        self._watchdog.start()
         opened: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(
             target=self._run, args=(opened,), name="device", daemon=True
@@ -79,9 +81,9 @@ class Worker:
             backend = self._open_backend()
             backend.score(_warm_up_batch())
             self._backlog = Backlog(backend.limits, self._loop)
-            self._loop.call_soon_threadsafe(_resolve, opened)
+            self._tell(_resolve, opened)
         except Exception as error:
-            self._loop.call_soon_threadsafe(_reject, opened, error)
+            self._tell(_reject, opened, error)
             return
         try:
             while slots := self.backlog.take():
@@ -91,6 +93,10 @@ class Worker:
             self._die()
         finally:
             backend.close()
+
+    def _tell(self, function: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # told to stop while loading: the loop has closed
+            self._loop.call_soon_threadsafe(function, *args)
 
     def _score(self, backend: Backend, slots: Slots, retry: bool = True) -> Sequence[float]:
         """One logit a slot; NaN where the backend failed, also after a retry in halves."""

@@ -60,6 +60,7 @@ BERT: Config = {
     "type_vocab_size": 2,
     "pad_token_id": 0,
 }
+COSINE: Config = BERT | {"architectures": ["BertForCosineRanking"], "join_layer": 3}
 XLM_ROBERTA: Config = BERT | {
     "architectures": ["XLMRobertaForSequenceClassification"],
     "model_type": "xlm-roberta",
@@ -102,6 +103,11 @@ def bert(
     raw = _describe(folder, raw, vocabularies.bert())
     save_weights(folder, random_weights(raw, seed, dtype), shards)
     return folder
+
+
+def cosine(folder: Path) -> Path:
+    """A BERT ranker of the shipped checkpoint's form."""
+    return bert(folder, config=COSINE)
 
 
 def xlm_roberta(
@@ -172,6 +178,8 @@ def _dtype(dtype: torch.dtype, layout: int) -> Config:
 
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     noise = torch.randn(shape, generator=generator)
+    if name == "ranking.scale":
+        return noise.add(20)
     if len(shape) == 1:
         norm = "norm" in name.lower() and name.endswith("weight")
         return noise.mul(0.1).add(1.0 if norm else 0.0)

@@ -27,6 +27,28 @@ def classifier(folder: Path, pairs: Sequence[Pair]) -> list[float]:
 
 
 @torch.inference_mode()
+def cosine(folder: Path, pairs: Sequence[Pair]) -> list[float]:
+    """The stock BERT layers, with a mask between the halves below the join layer."""
+    raw = json.loads((folder / "config.json").read_text())
+    weights = _weights(folder)
+    scale, shift = weights.pop("ranking.scale"), weights.pop("ranking.shift")
+    model = transformers.BertModel(transformers.BertConfig(**raw), add_pooling_layer=False)
+    model.load_state_dict({n.removeprefix("bert."): w for n, w in weights.items()}, strict=True)
+    model.eval()
+    logits = []
+    for pair in pairs:
+        passage = torch.arange(pair.tokens) >= pair.split
+        apart = (passage[:, None] == passage[None])[None, None]
+        hidden = model.embeddings(input_ids=_ids(pair), token_type_ids=passage[None].long())
+        for number, layer in enumerate(model.encoder.layer):
+            mask = apart if number < raw["join_layer"] else torch.ones_like(apart)
+            hidden = layer(hidden, attention_mask=mask)
+        query, text = hidden[0, ~passage].mean(0), hidden[0, passage].mean(0)
+        logits.append((torch.cosine_similarity(query, text, dim=0) * scale + shift).item())
+    return logits
+
+
+@torch.inference_mode()
 def llama(folder: Path, pairs: Sequence[Pair], **changes: Any) -> list[float]:
     """The stock Llama body with is_causal=False, and the published pooling and head over it.
 

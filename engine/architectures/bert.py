@@ -3,8 +3,9 @@
 Parameter names are the checkpoint's own (Hugging Face layout).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def build(config: BertConfig) -> nn.Module:
     """The network, on the current default device."""
+    if config.join_layer is not None:
+        return CosineRanker(config, config.join_layer)
     return BertCrossEncoder(config) if config.prefix == "bert" else RobertaCrossEncoder(config)
 
 
@@ -36,8 +39,31 @@ class BertCrossEncoder(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
         """ids, positions, types: int [T] → float32 [rows]."""
-        cls = packing.first(self.bert(ids, positions, types, packing))
+        cls = packing.first(self.bert(ids, positions, types, repeat(packing)))
         return _head(cls, self.bert.pooler.get_submodule("dense"), self.classifier)
+
+
+class CosineRanker(nn.Module):
+    """Query and passage apart up to the join layer, together from there; scaled cosine of means.
+
+    Pooling and cosine are computed in float32.
+    """
+
+    def __init__(self, config: BertConfig, join_layer: int) -> None:
+        super().__init__()
+        self.bert = Body(config)
+        self.apart, self.together = join_layer, config.layers - join_layer
+        self.ranking = nn.ParameterDict({"scale": torch.empty(1), "shift": torch.empty(1)})
+
+    def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
+        """ids, positions, types: int [T] → float32 [rows]."""
+        halves = packing.halves()
+        packings = [halves] * self.apart + [packing] * self.together
+        hidden = self.bert(ids, positions, types, packings)
+        means = halves.mean(hidden)
+        cosine = functional.cosine_similarity(means[0::2], means[1::2])
+        scale, shift = self.ranking["scale"].float(), self.ranking["shift"].float()
+        return torch.addcmul(shift, cosine, scale)
 
 
 class RobertaCrossEncoder(nn.Module):
@@ -55,7 +81,8 @@ class RobertaCrossEncoder(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
         """ids, positions: int [T] (RoBERTa has no types) → float32 [rows]."""
         positions = _count_without(ids == self.pad_id, positions, packing.offsets)
-        first = packing.first(self.roberta(ids, positions, torch.zeros_like(types), packing))
+        hidden = self.roberta(ids, positions, torch.zeros_like(types), repeat(packing))
+        first = packing.first(hidden)
         return _head(first, *self.classifier.children())
 
 
@@ -76,10 +103,14 @@ class Body(nn.Module):
         )
         self.encoder = _module(layer=nn.ModuleList(Layer(config) for _ in range(config.layers)))
 
-    def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
+    def forward(
+        self, ids: Tensor, positions: Tensor, types: Tensor, packings: Iterable[Packing]
+    ) -> Tensor:
+        """packings: which tokens see each other, layer by layer."""
         words, places, kinds, norm = self.embeddings.children()
         hidden: Tensor = norm(words(ids) + places(positions + self.position_offset) + kinds(types))
-        for layer in self.encoder.get_submodule("layer").children():
+        layers = self.encoder.get_submodule("layer").children()
+        for layer, packing in zip(layers, packings, strict=False):
             hidden = layer(hidden, packing)
         return hidden
 

@@ -1,26 +1,39 @@
 """Attention and pooling over pairs packed end to end: no padding, no leaks."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.types import Batch
+
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Where each pair lies on the token axis.
+    """Where each sequence lies on the token axis.
 
-    offsets: int64 [rows+1]. runs: (first token, pairs, tokens a pair) of neighbours of equal
-    length; each run is one dense attention call, so sorted batches need few.
+    offsets: int64 [rows+1]. runs: (first token, sequences, tokens each) of neighbours of equal
+    length; each run is one dense attention call, so sorted batches need few. half_lengths: tokens
+    of each pair's query side and passage side, in turn.
     """
 
     offsets: Tensor
     runs: tuple[tuple[int, int, int], ...]
+    half_lengths: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, lengths: list[int], device: torch.device) -> "Packing":
-        """The packing of pairs with these lengths, in this order."""
+    def of(cls, batch: Batch, device: torch.device) -> "Packing":
+        """The packing of a batch's pairs."""
+        return replace(cls._of(batch.lengths, device), half_lengths=tuple(batch.half_lengths))
+
+    def halves(self) -> "Packing":
+        """The same tokens, each pair's query side and passage side a sequence of its own."""
+        return self._of(self.half_lengths, self.offsets.device)
+
+    @classmethod
+    def _of(cls, lengths: Sequence[int], device: torch.device) -> "Packing":
         runs: list[tuple[int, int, int]] = []
         start = 0
         for length in lengths:

@@ -28,7 +28,7 @@ class TorchBackend:
             torch.from_numpy(array).to(self._device)
             for array in (batch.ids, batch.positions, batch.types)
         )
-        packing = Packing.of(batch.lengths, self._device)
+        packing = Packing.of(batch, self._device)
         try:
             logits: Logits = self._network(ids, positions, types, packing).cpu().numpy()
         except torch.OutOfMemoryError as error:

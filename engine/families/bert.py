@@ -1,4 +1,9 @@
-"""BERT and (XLM-)RoBERTa sequence classifiers with one label, as rerankers are saved."""
+"""BERT and (XLM-)RoBERTa sequence classifiers with one label, as rerankers are saved.
+
+Also BertForCosineRanking, the form of the shipped checkpoint: query and passage attend to each
+other only from `join_layer` on (as in PreTTR, MacAvaney et al. 2020), and the logit is the cosine
+of their mean vectors, scaled and shifted.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,10 +12,11 @@ from typing import Any
 from engine.families import Shape, fields
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
+COSINE = "BertForCosineRanking"
 ARCHITECTURES = {
-    "bert": "BertForSequenceClassification",
-    "roberta": "RobertaForSequenceClassification",
-    "xlm-roberta": "XLMRobertaForSequenceClassification",
+    "bert": ("BertForSequenceClassification", COSINE),
+    "roberta": ("RobertaForSequenceClassification",),
+    "xlm-roberta": ("XLMRobertaForSequenceClassification",),
 }
 # Buffers that older transformers saved, and the pooler that RoBERTa's classifier does not use.
 IGNORED = (
@@ -26,7 +32,8 @@ class BertConfig:
     """The numbers that fix the network.
 
     prefix: first part of the tensor names. position_offset: the first position's row in the
-    position table; RoBERTa counts from pad_token_id + 1.
+    position table; RoBERTa counts from pad_token_id + 1. join_layer: the first layer in which query
+    and passage see each other; None for the standard classifier.
     """
 
     prefix: str
@@ -40,6 +47,7 @@ class BertConfig:
     positions: int
     position_offset: int
     token_types: int
+    join_layer: int | None = None
     template: str | None = None
 
     @property
@@ -51,7 +59,7 @@ class BertConfig:
 def parse(raw: Mapping[str, Any]) -> BertConfig:
     """Read a config.json. Raises CheckpointError for what is not served."""
     kind = str(raw["model_type"])
-    fields.architecture(raw, (ARCHITECTURES[kind],))
+    architecture = fields.architecture(raw, ARCHITECTURES[kind])
     fields.single_label(raw)
     fields.must_be_off(raw, "is_decoder", "add_cross_attention")
     fields.one_of(raw, "position_embedding_type", ("absolute",), "absolute")
@@ -71,6 +79,7 @@ def parse(raw: Mapping[str, Any]) -> BertConfig:
         # Source: transformers' create_position_ids_from_input_ids; pad_token_id is 1 by default.
         position_offset=fields.count(raw, "pad_token_id", 1, least=0) + 1 if roberta else 0,
         token_types=fields.count(raw, "type_vocab_size", 2),
+        join_layer=fields.count(raw, "join_layer", least=0) if architecture == COSINE else None,
     )
 
 
@@ -83,7 +92,9 @@ def tensors(config: BertConfig) -> Iterator[tuple[str, Shape]]:
     yield from _norm(f"{body}.embeddings.LayerNorm", hidden)
     for layer in range(config.layers):
         yield from _layer(f"{body}.encoder.layer.{layer}.", hidden, config.intermediate_size)
-    if body == "bert":
+    if config.join_layer is not None:
+        yield from (("ranking.scale", (1,)), ("ranking.shift", (1,)))
+    elif body == "bert":
         yield from _linear("bert.pooler.dense", hidden, hidden)
         yield from _linear("classifier", 1, hidden)
     else:

@@ -50,15 +50,17 @@ def must_be_off(raw: Raw, *names: str) -> None:
             raise CheckpointError(f"config.json: {name} is {raw[name]!r}, which is not served")
 
 
-def architecture(raw: Raw, allowed: tuple[str, ...]) -> None:
-    """Check the class the checkpoint was saved from; it says whether there is a head, and which."""
+def architecture(raw: Raw, allowed: tuple[str, ...]) -> str:
+    """The class the checkpoint was saved from; it says whether there is a head, and which."""
     names = raw.get("architectures")
-    if not isinstance(names, list) or not any(name in allowed for name in names):
-        raise CheckpointError(
-            f"config.json: architectures is {names!r}; a reranker of this family is saved from "
-            f"{' or '.join(allowed)}. A causal model, or one without a ranking head, would give "
-            "wrong scores."
-        )
+    for name in names if isinstance(names, list) else ():
+        if name in allowed:
+            return str(name)
+    raise CheckpointError(
+        f"config.json: architectures is {names!r}; a reranker of this family is saved from "
+        f"{' or '.join(allowed)}. A causal model, or one without a ranking head, would give "
+        "wrong scores."
+    )
 
 
 def single_label(raw: Raw) -> None:

@@ -27,8 +27,9 @@ from tests import checkpoints, references
 TOLERANCE = 1e-4  # float32, on logits that lie around ±10
 BFLOAT16_TOLERANCE = 0.25
 FAR = 1000 * TOLERANCE  # what a wrong network must differ by, to be caught
-LENGTHS = (5, 1, 2, 33, 7, 7, 7, 64, 200, 129, 512, 7)
+LENGTHS = (5, 3, 2, 33, 7, 7, 7, 64, 200, 129, 512, 7)
 LLAMA, BERT, XLMR = checkpoints.llama, checkpoints.bert, checkpoints.xlm_roberta
+COSINE = checkpoints.cosine
 
 
 ROBERTA = {"model_type": "roberta", "architectures": ["RobertaForSequenceClassification"]}
@@ -42,12 +43,18 @@ class Case:
         self.checkpoint = load(folder)
         self.backend = open_backend(self.checkpoint)
         self.pairs = random_pairs(self.checkpoint, lengths)
-        llama = self.checkpoint.family == "llama"
-        self.expected = (references.llama if llama else references.classifier)(folder, self.pairs)
+        self.expected = reference(self.checkpoint)(folder, self.pairs)
 
     def score(self, order: Sequence[int]) -> list[float]:
         logits = self.backend.score(Batch.pack([self.pairs[i] for i in order]))
         return [float(logit) for logit in logits]
+
+
+def reference(checkpoint: Checkpoint) -> Callable[[Path, Sequence[Pair]], list[float]]:
+    if checkpoint.family == "llama":
+        return references.llama
+    cosine = "join_layer" in checkpoint.raw_config
+    return references.cosine if cosine else references.classifier
 
 
 def load(folder: Path) -> Checkpoint:
@@ -64,13 +71,13 @@ def random_pairs(checkpoint: Checkpoint, lengths: Sequence[int]) -> list[Pair]:
     return [
         Pair(
             random.integers(0, checkpoint.config.vocab_size, length, dtype=np.int32),
-            split=int(random.integers(1, length + 1)) if typed else length,
+            split=int(random.integers(1, max(length, 2))) if typed else length,
         )
         for length in lengths
     ]
 
 
-@pytest.fixture(scope="module", params=[LLAMA, BERT, XLMR])
+@pytest.fixture(scope="module", params=[LLAMA, BERT, XLMR, COSINE])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(request.param(tmp_path_factory.mktemp("architecture") / "model"))
 
@@ -170,7 +177,7 @@ def test_a_half_precision_network_pools_and_scores_in_float32(case: Case) -> Non
     batch = Batch.pack(case.pairs)
     arrays = (torch.from_numpy(array) for array in (batch.ids, batch.positions, batch.types))
     with torch.inference_mode():
-        logits = network(*arrays, Packing.of(batch.lengths, torch.device("cpu")))
+        logits = network(*arrays, Packing.of(batch, torch.device("cpu")))
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, logits.bfloat16().float())
     assert logits.tolist() == pytest.approx(case.expected, abs=BFLOAT16_TOLERANCE)
