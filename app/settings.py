@@ -86,7 +86,11 @@ class Settings(BaseSettings):
         None, ge=1, le=1024, description="CPU threads of the model; else the CPUs at hand."
     )
     lenient: bool = Field(
-        False, description="NIM's dialect also takes `top_n` and `return_documents`."
+        False, description="NIM's dialect also takes `top_n`, `return_documents`, `priority`."
+    )
+    priority: bool = Field(
+        False,
+        description="A request's `priority` counts: 0 is first, each step takes a smaller share.",
     )
     report_truncated: bool = Field(
         False, description="Say for every result whether its pair was cut: `truncated`."

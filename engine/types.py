@@ -36,7 +36,8 @@ class Query:
     max_pair_tokens: this request's own limit for a pair, where it is below the checkpoint's.
     max_passage_tokens: what is kept of every passage, whatever the length of the pair.
     timeout: seconds after which nobody wants the answer any more. trace: whatever the caller wants
-    to find again in the reports of the batches that served it.
+    to find again in the reports of the batches that served it. priority: 0 is first; each step more
+    takes a smaller share of the batches while others wait.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Query:
     max_passage_tokens: int | None = None
     timeout: float | None = None
     trace: object = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,9 @@ class CohereRequest(BaseModel):
     rank_fields: list[str] | None = Field(
         None, description="Not Cohere's: LiteLLM sends it. Which fields of objects to rank by."
     )
-    priority: Priority | None = Field(None, description="Accepted; see CROSSRANK_PRIORITY.")
+    priority: Priority | None = Field(
+        None, description="0 is first; counts with CROSSRANK_PRIORITY."
+    )
 
 
 class CohereResponse(BaseModel):
@@ -67,7 +69,11 @@ async def rank(request: CohereRequest, serving: Serving) -> CohereResponse:
     """Order documents by relevance; over-long pairs are cut."""
     passages = texts(request.documents, request.rank_fields or ())
     query = Query(
-        request.query, passages, Truncate.END, max_passage_tokens=request.max_tokens_per_doc
+        request.query,
+        passages,
+        Truncate.END,
+        max_passage_tokens=request.max_tokens_per_doc,
+        priority=request.priority or 0,
     )
     ranking = await serving.rank(None, query)
     return CohereResponse(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.documents import TextObject
 from app.examples import PASSAGES, QUERY
 from app.service import Serving
-from app.whole import Positive
+from app.whole import Count, Positive
 from engine.types import Query, Ranking, Truncate
 
 router = APIRouter(tags=["NIM"])
@@ -27,7 +27,11 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-_EXTENSIONS = ("top_n", "return_documents")  # taken in lenient mode only, and hidden from OpenAPI
+_EXTENSIONS = (
+    "top_n",
+    "return_documents",
+    "priority",
+)  # taken in lenient mode only, and hidden from OpenAPI
 
 
 class QueryText(BaseModel):
@@ -62,6 +66,7 @@ class RankingRequest(BaseModel):
     )
     top_n: Any = None
     return_documents: Any = None
+    priority: Any = None
 
 
 class HostedRequest(RankingRequest):
@@ -76,6 +81,7 @@ class Extensions(BaseModel):
     model_config = ConfigDict(strict=True)
     top_n: Positive | None = None
     return_documents: bool | None = None
+    priority: Count | None = None
 
 
 class RankedPassage(BaseModel):
@@ -125,7 +131,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 async def rank(request: RankingRequest, serving: Serving) -> RankingResponse:
     """Order passages by relevance to a query."""
     extensions = _extensions(request, serving)
-    ranking = await serving.rank(request.model, _query(request))
+    ranking = await serving.rank(request.model, _query(request, extensions))
     return _answer(ranking, request, extensions, serving.settings.report_truncated)
 
 
@@ -141,7 +147,7 @@ async def rank_hosted(
     """The hosted API's path; the model is named in the path, with "_" for "."."""
     serving.names.check(f"{vendor}/{model}")
     extensions = _extensions(request, serving)
-    ranking = await serving.rank(request.model, _query(request))
+    ranking = await serving.rank(request.model, _query(request, extensions))
     answer = _answer(ranking, request, extensions, serving.settings.report_truncated)
     return RankingResponse(rankings=answer.rankings[: request.top_k], usage=answer.usage)
 
@@ -178,9 +184,10 @@ def _extensions(request: RankingRequest, serving: Serving) -> Extensions:
         ) from error
 
 
-def _query(request: RankingRequest) -> Query:
+def _query(request: RankingRequest, extensions: Extensions) -> Query:
     passages = [passage.text for passage in request.passages]
-    return Query(request.query.text, passages, Truncate(request.truncate))
+    truncate = Truncate(request.truncate)
+    return Query(request.query.text, passages, truncate, priority=extensions.priority or 0)
 
 
 def _answer(

@@ -71,6 +71,7 @@ class ScoreRequest(BaseModel):
     truncate_prompt_tokens: PromptTokens | None = Field(
         None, description="Tokens kept of a pair; -1 is the model's limit; else too long is 400."
     )
+    priority: Count | None = Field(None, description="0 is first; counts with CROSSRANK_PRIORITY.")
     instruction: Instruction = None
 
     @model_validator(mode="after")
@@ -145,6 +146,7 @@ def _queries(request: ScoreRequest, left: Sequence[str], right: Sequence[str]) -
             Truncate.NONE if wanted is None else Truncate.END,
             max_pair_tokens=prompt_limit(wanted),
             max_passage_tokens=request.max_tokens_per_doc or None,
+            priority=request.priority or 0,
         )
         for query, passages in zip(left, parts, strict=True)
     ]

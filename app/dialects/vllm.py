@@ -61,6 +61,7 @@ class VllmRequest(BaseModel):
         None, description="Tokens kept of a pair; -1 is the model's limit."
     )
     truncation_side: Literal["left", "right"] | None = None
+    priority: Count | None = Field(None, description="0 is first; counts with CROSSRANK_PRIORITY.")
     instruction: Instruction = None
     instruct: Instruction = None
 
@@ -129,6 +130,7 @@ def _query(request: VllmRequest, passages: Sequence[str]) -> Query:
         Truncate.START if request.truncation_side == "left" else Truncate.END,
         max_pair_tokens=prompt_limit(request.truncate_prompt_tokens),
         max_passage_tokens=request.max_tokens_per_doc or None,
+        priority=request.priority or 0,
     )
 
 

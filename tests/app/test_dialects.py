@@ -150,6 +150,27 @@ async def test_while_loading_each_dialect_says_so_in_its_shape(
         assert (await client.get("/info")).status_code == 503
 
 
+OVERLOADED = {"nim": 503}  # the others say 429, as their originals do
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_a_full_queue_is_refused_with_the_dialect_s_status_and_when_to_retry(
+    bert_folder: Path, name: str
+) -> None:
+    gate = Gate(Limits(512, 8))
+    path, body = BODIES[name]
+    app = app_at(gate, settings(bert_folder, max_queue_requests=1))
+    async with serving(app, gate) as client:
+        first = asyncio.create_task(client.post(path, json=body))
+        await gate.batch()
+        refused = await client.post(path, json=body)
+        assert refused.status_code == OVERLOADED.get(name, 429)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert set(refused.json()) == set(dialects.load()[name].error_body(429, ""))
+        gate.open_for_good()
+        assert (await first).status_code == 200
+
+
 async def test_health_and_info_are_tei_s(client: Client, bert_folder: Path) -> None:
     assert (await client.get("/health")).status_code == 200
     info = (await client.get("/info")).json()

@@ -1,12 +1,15 @@
 """Lenient mode: what NIM's dialect takes beyond the original, and only where it is asked to."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.main import create_app
-from tests.app.serving import ranking, serving, settings
+from engine.types import Limits
+from tests.app.serving import app_at, ranking, serving, settings
+from tests.gate import Gate, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +34,7 @@ async def test_top_n_and_documents_are_given_in_lenient_mode(bert_folder: Path, 
         assert item["document"] == {"text": "abc"[item["index"]]}
 
 
-@pytest.mark.parametrize("field", ["top_n", "return_documents"])
+@pytest.mark.parametrize("field", ["top_n", "return_documents", "priority"])
 @pytest.mark.parametrize("value", [None, 1, "x"])
 async def test_without_it_they_are_unknown_fields(
     bert_folder: Path, field: str, value: object
@@ -51,3 +54,44 @@ async def test_lenient_is_not_careless(bert_folder: Path, field: str, value: obj
 async def test_the_hosted_path_takes_top_k_since_litellm_sends_it(bert_folder: Path) -> None:
     status, answer = await post(bert_folder, ranking("q", ["a", "b"], top_k=1), HOSTED)
     assert (status, len(answer["rankings"])) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "low", "high"),
+    [
+        (
+            "/v1/ranking",
+            ranking("q", ["a"] * 200, priority=9),
+            ranking("q", ["a a"] * 200, priority=0),
+        ),
+        (
+            "/v2/rerank",
+            {"query": "q", "documents": ["a"] * 200, "priority": 9},
+            {"query": "q", "documents": ["a a"] * 200},
+        ),
+        (
+            "/rerank",
+            {"query": "q", "documents": ["a"] * 200, "priority": 9},
+            {"query": "q", "documents": ["a a"] * 200, "priority": None},
+        ),
+    ],
+)
+@pytest.mark.parametrize("counts", [False, True])
+async def test_a_priority_counts_where_the_setting_says_so(
+    bert_folder: Path, path: str, low: dict[str, Any], high: dict[str, Any], counts: bool
+) -> None:
+    gate = Gate(Limits(512, 600))
+    app = app_at(gate, settings(bert_folder, lenient=True, priority=counts))
+    async with serving(app, gate) as client:
+        blocker = asyncio.create_task(client.post("/v1/ranking", json=ranking()))
+        await gate.batch()
+        waiting = [asyncio.create_task(client.post(path, json=body)) for body in (low, high)]
+        while app.state.service.reranker.waiting.pairs < 400:
+            await settle()
+        gate.open()
+        lengths = (await gate.batch()).lengths
+        first = lengths.count(min(lengths)) / len(lengths)
+        assert first < 0.3 if counts else first > 0.4
+        gate.open_for_good()
+        for task in (blocker, *waiting):
+            assert (await task).status_code == 200
