@@ -22,7 +22,8 @@ from engine.reranker import OpenBackend
 
 _DESCRIPTION = (
     "An open reranking microservice: send a query and passages, get the passages back ordered by "
-    "relevance. Speaks NVIDIA's reranking NIM API."
+    "relevance. Speaks NVIDIA's reranking NIM API, and those of Cohere, Jina, Voyage, TEI, vLLM, "
+    "Infinity and llama.cpp."
 )
 
 

@@ -5,13 +5,13 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.documents import TextObject
 from app.examples import PASSAGES, QUERY
+from app.extensions import NAMES, Extensions, extensions, hide
 from app.service import Serving
-from app.whole import Count, Positive
+from app.whole import Positive
 from engine.types import Query, Ranking, Truncate
 
 router = APIRouter(tags=["NIM"])
@@ -25,13 +25,6 @@ _EXAMPLE: dict[str, Any] = {
     "passages": [{"text": passage} for passage in PASSAGES],
     "truncate": "END",
 }
-
-
-_EXTENSIONS = (
-    "top_n",
-    "return_documents",
-    "priority",
-)  # taken in lenient mode only, and hidden from OpenAPI
 
 
 class QueryText(BaseModel):
@@ -50,8 +43,7 @@ class PassageText(BaseModel):
 
 def _describe(schema: dict[str, Any]) -> None:
     schema["examples"] = [_EXAMPLE]
-    for name in _EXTENSIONS:
-        del schema["properties"][name]
+    hide(schema)
 
 
 class RankingRequest(BaseModel):
@@ -73,15 +65,6 @@ class HostedRequest(RankingRequest):
     """The hosted API's path also takes what LiteLLM sends there."""
 
     top_k: Positive | None = Field(None, description="How many to return, else all.")
-
-
-class Extensions(BaseModel):
-    """What lenient mode adds to a request."""
-
-    model_config = ConfigDict(strict=True)
-    top_n: Positive | None = None
-    return_documents: bool | None = None
-    priority: Count | None = None
 
 
 class RankedPassage(BaseModel):
@@ -130,9 +113,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 )
 async def rank(request: RankingRequest, serving: Serving) -> RankingResponse:
     """Order passages by relevance to a query."""
-    extensions = _extensions(request, serving)
-    ranking = await serving.rank(request.model, _query(request, extensions))
-    return _answer(ranking, request, extensions, serving.settings.report_truncated)
+    extended = extensions(request, serving.settings.lenient)
+    ranking = await serving.rank(request.model, _query(request, extended))
+    return _answer(ranking, request, extended, serving.settings.report_truncated)
 
 
 @router.post(
@@ -146,9 +129,9 @@ async def rank_hosted(
 ) -> RankingResponse:
     """The hosted API's path; the model is named in the path, with "_" for "."."""
     serving.names.check(f"{vendor}/{model}")
-    extensions = _extensions(request, serving)
-    ranking = await serving.rank(request.model, _query(request, extensions))
-    answer = _answer(ranking, request, extensions, serving.settings.report_truncated)
+    extended = extensions(request, serving.settings.lenient)
+    ranking = await serving.rank(request.model, _query(request, extended))
+    answer = _answer(ranking, request, extended, serving.settings.report_truncated)
     return RankingResponse(rankings=answer.rankings[: request.top_k], usage=answer.usage)
 
 
@@ -166,41 +149,26 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
 def fields(location: Sequence[str | int]) -> list[str]:
     """Field names of the request, or of a text inside it."""
     model = RankingRequest if len(location) == 2 else PassageText
-    return [name for name in model.model_fields if name not in _EXTENSIONS]
+    return [name for name in model.model_fields if name not in NAMES]
 
 
-def _extensions(request: RankingRequest, serving: Serving) -> Extensions:
-    """Raises RequestValidationError, as for any unknown field, unless lenient mode is on."""
-    names = [name for name in _EXTENSIONS if name in request.model_fields_set]
-    if names and not serving.settings.lenient:
-        raise RequestValidationError(
-            [{"type": "extra_forbidden", "loc": ("body", name)} for name in names]
-        )
-    try:
-        return Extensions.model_validate({name: getattr(request, name) for name in names})
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-        ) from error
-
-
-def _query(request: RankingRequest, extensions: Extensions) -> Query:
+def _query(request: RankingRequest, extended: Extensions) -> Query:
     passages = [passage.text for passage in request.passages]
     truncate = Truncate(request.truncate)
-    return Query(request.query.text, passages, truncate, priority=extensions.priority or 0)
+    return Query(request.query.text, passages, truncate, priority=extended.priority or 0)
 
 
 def _answer(
-    ranking: Ranking, request: RankingRequest, extensions: Extensions, flagged: bool
+    ranking: Ranking, request: RankingRequest, extended: Extensions, flagged: bool
 ) -> RankingResponse:
     ranked = [
         RankedPassage(
             index=item.index,
             logit=item.logit,
-            document=_document(request, item.index) if extensions.return_documents else None,
+            document=_document(request, item.index) if extended.return_documents else None,
             truncated=item.index in ranking.truncated if flagged else None,
         )
-        for item in ranking.results[: extensions.top_n]
+        for item in ranking.results[: extended.top_n]
     ]
     usage = Usage(prompt_tokens=ranking.tokens, total_tokens=ranking.tokens)
     return RankingResponse(rankings=ranked, usage=usage)
