@@ -80,6 +80,7 @@ async def info(serving: Serving) -> dict[str, Any]:
         "model_type": {"reranker": label},
         "max_input_length": checkpoint.max_pair_tokens,
         "max_client_batch_size": settings.max_passages,
+        "max_concurrent_requests": settings.max_queue_requests,
         "auto_truncate": True,
         "version": VERSION,
     }
