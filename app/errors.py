@@ -90,7 +90,8 @@ def _answer(
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
-    return response(request.url.path, 500, "internal error: the server's log has the details")
+    message = "internal error: the server's log has the details"
+    return _answer(dialects.of(request.scope), error, 500, message)
 
 
 def explain(
