@@ -68,6 +68,8 @@ class Service:
         self._check_size(query)
         exchange = current()
         query = replace(query, timeout=self._timeout(exchange), trace=tracing.context())
+        if not self.settings.priority:
+            query = replace(query, priority=0)
         with self._counting():
             exchange.ranking = await self.reranker.rank(query)
         self.metrics.ranking(exchange.ranking)

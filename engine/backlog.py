@@ -32,7 +32,11 @@ class Backlog:
         self._closed = False
 
     def submit(
-        self, pairs: Sequence[Pair], deadline: float | None = None, trace: object = None
+        self,
+        pairs: Sequence[Pair],
+        deadline: float | None = None,
+        trace: object = None,
+        priority: int = 0,
     ) -> Job:
         """Queue one request. Its future is done when all its scores, or one error, are there.
 
@@ -43,7 +47,7 @@ class Backlog:
         with self._changed:
             if self._closed:
                 raise UnavailableError("the service is stopping: send the request again")
-            self._schedule.add(job, [pair.tokens for pair in pairs])
+            self._schedule.add(job, [pair.tokens for pair in pairs], priority)
             self._live.add(job)
             self._changed.notify()
         return job

@@ -104,7 +104,7 @@ class Reranker:
         pairs = await self._tokenizer.encode(query)
         self._ledger.correct(entry, sum(pair.tokens for pair in pairs))
         deadline = None if query.timeout is None else arrived + query.timeout
-        job = self._worker.backlog.submit(pairs, deadline, query.trace)
+        job = self._worker.backlog.submit(pairs, deadline, query.trace, query.priority)
         try:
             await job.future
         except asyncio.CancelledError:

@@ -14,6 +14,7 @@ from engine.types import Limits
 
 K = TypeVar("K", bound=Hashable)
 
+_LEAST_TURN = 16  # no priority takes a request below this fraction of another's turn
 _TURNS_PER_BATCH = 8  # a request's turn is this fraction of a batch
 _LEAST_SHARE = 16  # the budget never shrinks below this fraction
 _RECOVERY_STEPS = 256  # good batches from nothing to the full budget
@@ -31,6 +32,7 @@ class _Waiting:
     """One request's pairs, longest last, so that pop() takes the longest."""
 
     pairs: list[tuple[int, int]] = field(default_factory=list)  # (tokens, index)
+    turn: int = 1  # tokens it may take in a round
     deficit: int = 0
 
     @property
@@ -66,13 +68,17 @@ class Schedule(Generic[K]):
         """The requests that wait."""
         return iter(self._ring)
 
-    def add(self, key: K, lengths: Sequence[int]) -> None:
-        """Queue one request's pairs, given their lengths in tokens, each within the limits."""
+    def add(self, key: K, lengths: Sequence[int], priority: int = 0) -> None:
+        """Queue one request's pairs, given their lengths in tokens, each within the limits.
+
+        priority: 0 has whole turns, 1 halves, 2 thirds, and so on. Nobody starves.
+        """
         assert lengths, "a request has at least one pair"
         assert key not in self._ring, "a request is added once"
         assert max(lengths) <= self._limits.max_batch_tokens, "a pair fits a batch"
         pairs = sorted(((n, i) for i, n in enumerate(lengths)), key=lambda p: (p[0], -p[1]))
-        self._ring[key] = _Waiting(pairs)
+        turn = max(1, self._turn // min(1 + priority, _LEAST_TURN))
+        self._ring[key] = _Waiting(pairs, turn)
         self.waiting_tokens += sum(lengths)
         self.waiting_pairs += len(lengths)
 
@@ -106,7 +112,7 @@ class Schedule(Generic[K]):
 
     def _serve(self, key: K, waiting: _Waiting, room: int, batch: list[Slot[K]]) -> int:
         """Give one request its turn. Returns the tokens taken."""
-        waiting.deficit += self._turn
+        waiting.deficit += waiting.turn
         last_row = self._limits.max_batch_rows
         taken = 0
         while waiting.pairs and len(batch) < last_row:

@@ -2,12 +2,16 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
+from app import dialects, nim_environment
 from app.main import create_app
 from app.settings import SHIPPED_CHECKPOINT, Settings, variable
 from engine import families
@@ -118,3 +122,40 @@ def test_every_family_and_backend_is_named_in_the_contributing_guide() -> None:
     guide = text("CONTRIBUTING.md")
     for package in (families.__path__, backends_path):
         assert all(str(Path(folder).relative_to(ROOT)) in guide for folder in package)
+
+
+def test_the_dialect_table_is_the_dialects() -> None:
+    table = {row[0]: row for row in rows("Dialects")}
+    loaded = {str(module.router.tags[0]): module for module in dialects.load().values()}
+    assert table.keys() == loaded.keys()
+    for tag, module in loaded.items():
+        served = {
+            route.path
+            for route in module.router.routes
+            if isinstance(route, APIRoute) and "POST" in (route.methods or ())
+        }
+        assert set(re.findall(r"`([^`]+)`", table[tag][1])) == served
+        named = re.findall(r"`([^`]+)`", table[tag][5])
+        assert named == list(module.error_body(422, "")), tag
+        claims = {field for fields in module.CLAIMS.values() for field in fields}
+        assert claims <= set(re.findall(r"`([^`]+)`", table[tag][2])), tag
+
+
+def test_the_table_of_nim_s_names_is_the_one_the_settings_use() -> None:
+    documented = {
+        tuple(re.findall(r"`([^`]+)`", names)): set(re.findall(r"`(CROSSRANK_\w+)`", here))
+        for names, here in rows("Coming from a NIM")
+    }
+    assert list(documented) == [names for names, _ in nim_environment.TABLE]
+    known = {variable(name) for name in Settings.model_fields}
+    assert all(variables and variables <= known for variables in documented.values())
+
+
+def test_the_python_example_of_the_readme_runs(tmp_path: Path, bert_folder: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    code = code.replace("models/mini", str(bert_folder))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert sorted(index for index, _ in ast.literal_eval(done.stdout)) == [0, 1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10

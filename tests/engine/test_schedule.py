@@ -26,9 +26,9 @@ class Traffic(RuleBasedStateMachine):
         self.requests = 0
         self.budget = MAX_TOKENS
 
-    @rule(tokens=lengths)
-    def arrive(self, tokens: list[int]) -> None:
-        self.schedule.add(self.requests, tokens)
+    @rule(tokens=lengths, priority=st.integers(0, 999))
+    def arrive(self, tokens: list[int], priority: int) -> None:
+        self.schedule.add(self.requests, tokens, priority)
         self.live[self.requests] = dict(enumerate(tokens))
         self.requests += 1
 
@@ -122,3 +122,20 @@ def test_a_pair_that_needs_a_whole_batch_leads_the_next_one() -> None:
     schedule.add("large", [80])
     keys = [{slot.key for slot in schedule.take()} for _ in range(10)]
     assert {"large"} in keys
+
+
+def test_a_priority_is_a_share_and_nobody_starves() -> None:
+    schedule: Schedule[str] = Schedule(Limits(max_batch_tokens=320, max_batch_rows=1000))
+    schedule.add("fourth", [1] * 2000, priority=3)
+    schedule.add("whole", [1] * 2000)
+    schedule.add("last", [1] * 2000, priority=999)
+    taken = Counter(slot.key for _ in range(5) for slot in schedule.take())
+    assert sum(taken.values()) == 5 * 320
+    assert 3 * taken["fourth"] < taken["whole"] < 5 * taken["fourth"]
+    assert 0 < taken["last"] < taken["fourth"]
+
+
+def test_alone_the_last_priority_has_the_whole_device() -> None:
+    schedule: Schedule[str] = Schedule(Limits(max_batch_tokens=320, max_batch_rows=1000))
+    schedule.add("last", [1] * 320, priority=999)
+    assert len(schedule.take()) == 320

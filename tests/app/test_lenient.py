@@ -1,0 +1,97 @@
+"""Lenient mode: what NIM's dialect takes beyond the original, and only where it is asked to."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.main import create_app
+from engine.types import Limits
+from tests.app.serving import app_at, ranking, serving, settings
+from tests.gate import Gate, settle
+
+pytestmark = pytest.mark.anyio
+
+HOSTED = "/v1/retrieval/nvidia/llama-3_2-nv-rerankqa-1b-v2/reranking"
+NAME = "nvidia/llama-nemotron-rerank-1b-v2"
+
+
+async def post(folder: Path, body: dict[str, Any], path: str = "/v1/ranking", **more: Any) -> Any:
+    config = settings(folder, backend="fake", model_name=NAME, **more)
+    async with serving(create_app(config)) as client:
+        answer = await client.post(path, json=body)
+        return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize("path", ["/v1/ranking", "/rerank", HOSTED])
+async def test_top_n_and_documents_are_given_in_lenient_mode(bert_folder: Path, path: str) -> None:
+    body = ranking("q", ["a", "b", "c"], top_n=2, return_documents=True)
+    status, answer = await post(bert_folder, body, path, lenient=True)
+    assert status == 200
+    assert len(answer["rankings"]) == 2
+    for item in answer["rankings"]:
+        assert item["document"] == {"text": "abc"[item["index"]]}
+
+
+@pytest.mark.parametrize("field", ["top_n", "return_documents", "priority"])
+@pytest.mark.parametrize("value", [None, 1, "x"])
+async def test_without_it_they_are_unknown_fields(
+    bert_folder: Path, field: str, value: object
+) -> None:
+    status, answer = await post(bert_folder, ranking() | {field: value})
+    assert status == 400
+    expected = "unknown field, expected one of model, query, passages, truncate"
+    assert answer["message"] == f"{field}: {expected}"
+
+
+@pytest.mark.parametrize(("field", "value"), [("top_n", 0), ("top_n", "1"), ("top_n", True)])
+async def test_lenient_is_not_careless(bert_folder: Path, field: str, value: object) -> None:
+    status, answer = await post(bert_folder, ranking() | {field: value}, lenient=True)
+    assert (status, answer["message"].startswith(f"{field}: ")) == (422, True)
+
+
+async def test_the_hosted_path_takes_top_k_since_litellm_sends_it(bert_folder: Path) -> None:
+    status, answer = await post(bert_folder, ranking("q", ["a", "b"], top_k=1), HOSTED)
+    assert (status, len(answer["rankings"])) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "low", "high"),
+    [
+        (
+            "/v1/ranking",
+            ranking("q", ["a"] * 200, priority=9),
+            ranking("q", ["a a"] * 200, priority=0),
+        ),
+        (
+            "/v2/rerank",
+            {"query": "q", "documents": ["a"] * 200, "priority": 9},
+            {"query": "q", "documents": ["a a"] * 200},
+        ),
+        (
+            "/rerank",
+            {"query": "q", "documents": ["a"] * 200, "priority": 9},
+            {"query": "q", "documents": ["a a"] * 200, "priority": None},
+        ),
+    ],
+)
+@pytest.mark.parametrize("counts", [False, True])
+async def test_a_priority_counts_where_the_setting_says_so(
+    bert_folder: Path, path: str, low: dict[str, Any], high: dict[str, Any], counts: bool
+) -> None:
+    gate = Gate(Limits(512, 600))
+    app = app_at(gate, settings(bert_folder, lenient=True, priority=counts))
+    async with serving(app, gate) as client:
+        blocker = asyncio.create_task(client.post("/v1/ranking", json=ranking()))
+        await gate.batch()
+        waiting = [asyncio.create_task(client.post(path, json=body)) for body in (low, high)]
+        while app.state.service.reranker.waiting.pairs < 400:
+            await settle()
+        gate.open()
+        lengths = (await gate.batch()).lengths
+        first = lengths.count(min(lengths)) / len(lengths)
+        assert first < 0.3 if counts else first > 0.4
+        gate.open_for_good()
+        for task in (blocker, *waiting):
+            assert (await task).status_code == 200
