@@ -1,11 +1,13 @@
 """The server process: signals, TLS, limits, exit status."""
 
 import asyncio
+import logging
+import os
 import signal
 import socket
 import ssl
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -40,7 +42,7 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Run until told to stop. Returns 0 after a clean stop, 1 after a failure or a forced one.
+    """Run until told to stop. Returns 0 after a clean stop; ends the process with 1 otherwise.
 
     Raises StartError for settings that cannot be served.
     """
@@ -59,7 +61,18 @@ def serve(settings: Settings) -> int:
         server.run()
     except SystemExit:  # uvicorn's word for a port that is taken; it has logged it
         failed = True
-    return int(failed or server.force_exit or not server.started)
+    if failed or server.force_exit or not server.started:
+        _leave()
+    return 0
+
+
+def _leave() -> NoReturn:
+    """End the process with status 1 at once.
+
+    A device thread that is stuck in native code would abort an interpreter that winds down.
+    """
+    logging.shutdown()
+    os._exit(1)
 
 
 def _config(app: Any, settings: Settings) -> uvicorn.Config:

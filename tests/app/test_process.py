@@ -58,7 +58,8 @@ def test_a_server_that_cannot_start_says_why_and_fails(
 
 def test_terminated_under_load_it_answers_everything_it_accepted(bert_folder: Path) -> None:
     body = ranking("why", ["a stone by the river"] * 512)
-    with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder)) as process:
+    settings = {"CROSSRANK_SHUTDOWN_SECONDS": "600"}  # however slow the machine
+    with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder), **settings) as process:
         url = url_when_ready(process)
         with ThreadPoolExecutor(8) as callers:
             answers = [callers.submit(post, f"{url}/v1/ranking", body) for _ in range(8)]
