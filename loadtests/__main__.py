@@ -5,6 +5,7 @@ python -m loadtests [--only NAME] [--checkpoint FOLDER] [--soak-passages N] [--n
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from loadtests import report
 from loadtests.run import run
 from loadtests.scenarios import scenarios
 
+logging.getLogger("locust").setLevel(logging.ERROR)  # it warns of callers that stop themselves
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -2,8 +2,9 @@
 
 import os
 import platform
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from loadtests.run import Run
 
 COLUMNS = (
     ("scenario", "scenario"), ("model", "model"), ("callers", "callers"), ("sent", "sent"),
-    ("ok", "200"), ("refused", "refused"), ("failed", "500"), ("gave_up", "gave up"),
-    ("not_taken", "not taken"), ("lost", "lost"), ("per_second", "200/s"),
+    ("ok", "200"), ("refused", "refused"), ("faults", "faults injected"), ("failed", "500"),
+    ("gave_up", "gave up"), ("not_taken", "not taken"), ("lost", "lost"), ("per_second", "200/s"),
     ("p50_ms", "p50 ms"), ("p95_ms", "p95 ms"), ("p99_ms", "p99 ms"),
     ("health_p99_ms", "health p99 ms"), ("machine_p99_ms", "machine p99 ms"),
     ("rss_slope", "RSS MB/100k"),
 )  # fmt: skip
+_FAULT = re.compile(r"injected fault: (\w+)")
 _WARM_PASSAGES = 20_000  # the allocator's first growth is no leak
 _FEWEST_PASSAGES = 100_000  # a slope over fewer says nothing
 
@@ -30,14 +32,15 @@ def row(run: Run) -> dict[str, Any]:
     """
     codes = Counter(outcome.code for outcome in run.outcomes)
     seconds = [o.seconds for o in run.outcomes if o.code == 200 and o.kind == "ordinary"]
-    refused = {code: n for code, n in sorted(codes.items()) if code not in (0, 200, 500)}
+    refused = {code: n for code, n in codes.items() if code not in (0, 200, 500)}
     return {
         "scenario": run.scenario.name,
         "model": run.scenario.model,
         "callers": max(run.scenario.steps, default=sum(run.scenario.callers.values())),
         "sent": len(run.outcomes) + run.unfinished,
         "ok": codes[200],
-        "refused": " ".join(f"{code}:{n}" for code, n in refused.items()),
+        "refused": _counts(refused),
+        "faults": _faults(run),
         "failed": codes[500],
         "gave_up": sum(outcome.gave_up for outcome in run.outcomes),
         "not_taken": verify.not_taken(run),
@@ -50,6 +53,16 @@ def row(run: Run) -> dict[str, Any]:
         "passages": sum(o.passages for o in run.outcomes if o.code == 200),
         "problems": verify.problems(run),
     }
+
+
+def _faults(run: Run) -> str:
+    """How many of each kind the server's log tells of."""
+    found = (_FAULT.match(entry["message"]) for entry in run.entries)
+    return _counts(Counter(match[1] for match in found if match))
+
+
+def _counts(counter: Mapping[Any, int]) -> str:
+    return " ".join(f"{name}:{count}" for name, count in sorted(counter.items()))
 
 
 def _percentiles(seconds: Sequence[float], *wanted: int) -> dict[str, float]:
