@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 CLIENTS := .venv-clients
 
-.PHONY: run test test-clients check format mini clean
+.PHONY: run test test-clients check format load audit mini clean
 
 run: $(VENV)/.run  ## serve the shipped checkpoint on port 8000 (CROSSRANK_PORT moves it)
 	@$(BIN)/crossrank serve
@@ -25,6 +25,12 @@ check: $(VENV)/.dev  ## format, lint, types
 format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+load: $(VENV)/.load  ## load, faults and a soak against real servers: about five minutes
+	$(BIN)/python -m loadtests
+
+audit: $(VENV)/.audit  ## known vulnerabilities in the pinned versions: asks the network
+	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 mini: $(VENV)/.dev  ## train the shipped checkpoint again (about half an hour on two cores)
 	$(PIP) -r models/mini/requirements.txt
@@ -54,4 +60,12 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt
 	@echo "Installing the clients into $(CLIENTS)"
 	@$(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	@touch $@
+
+$(VENV)/.load: $(VENV)/.run
+	$(PIP) -e '.[load]'
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.run
+	$(PIP) -e '.[audit]'
 	@touch $@

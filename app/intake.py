@@ -4,6 +4,7 @@ Pure ASGI. FastAPI's own limit answers in plain text, and it does not notice tha
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 Refuse = Callable[[str, int, str], Response]  # path, status, message
 
 _TOO_LARGE = "the body is larger than {} bytes: send fewer or shorter passages"
+_LINGER_SECONDS = 5.0  # for the rest of a body that is refused
 _NOT_JSON = "the body must be JSON: send Content-Type: application/json"
 
 
@@ -32,16 +34,17 @@ class Intake:
         if scope["method"] == "POST" and not _is_json(headers.get("content-type")):
             await self._refuse(scope["path"], 415, _NOT_JSON)(scope, receive, send)
             return
+        body = _Body(receive)
         try:
-            body = await _read(headers, receive, self._limit)
+            content = await body.read(headers.get("content-length", ""), self._limit)
         except _TooLargeError:
             refusal = self._refuse(scope["path"], 413, _TOO_LARGE.format(self._limit))
-            refusal.headers["connection"] = "close"  # the rest of the body is not read
-            await refusal(scope, receive, send)
+            refusal.headers["connection"] = "close"
+            await refusal(scope, receive, _then_drop(send, body, self._limit))
             return
         except _GoneError:
             return
-        await _Answering(receive, send).run(self._app, scope, body)
+        await _Answering(receive, send).run(self._app, scope, content)
 
 
 class _TooLargeError(Exception):
@@ -59,22 +62,57 @@ def _is_json(content_type: str | None) -> bool:
     )
 
 
-async def _read(headers: Headers, receive: Receive, limit: int) -> bytes:
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _TooLargeError
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
+class _Body:
+    """A request's body as it comes in."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = False
+
+    async def read(self, declared: str, limit: int) -> bytes:
+        """All of it. Raises _TooLargeError, before reading where the declared length tells."""
+        if declared.isdecimal() and int(declared) > limit:
+            raise _TooLargeError
+        chunks: list[bytes] = []
+        size = 0
+        while not self._ended:
+            chunks.append(await self._next())
+            size += len(chunks[-1])
+            if size > limit:
+                raise _TooLargeError
+        return b"".join(chunks)
+
+    async def drop(self, limit: int) -> None:
+        """Read on and keep nothing, up to a limit."""
+        with contextlib.suppress(_GoneError, TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not self._ended and limit > 0:
+                    limit -= len(await self._next())
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise _GoneError
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _TooLargeError
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        self._ended = not message.get("more_body", False)
+        chunk: bytes = message.get("body", b"")
+        return chunk
+
+
+def _then_drop(send: Send, body: _Body, limit: int) -> Send:
+    """Sends the answer, and closes only after so many more bytes of the body.
+
+    Most clients send all before they read: closed at once, they would see a broken pipe.
+    """
+
+    async def lingering(message: Message) -> None:
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        await body.drop(limit)
+        await send({"type": "http.response.body"})
+
+    return lingering
 
 
 class _Answering:

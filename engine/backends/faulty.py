@@ -3,6 +3,7 @@
 Never chosen unless faults are configured: "error=0.01,memory=0.01,nan=0.01,stuck=0.001,seed=7".
 """
 
+import logging
 import random
 import threading
 
@@ -11,6 +12,8 @@ import numpy as np
 from engine.backends import Backend
 from engine.errors import StartError
 from engine.types import Batch, Logits
+
+log = logging.getLogger(__name__)
 
 _WARM_UP_CALLS = 1  # the worker's warm-up must pass, or nothing would ever start
 KINDS = ("error", "memory", "nan", "stuck")
@@ -47,7 +50,10 @@ class FaultyBackend:
         self._backend.close()
 
     def _drawn(self, kind: str) -> bool:
-        return self._random.random() < self._rates.get(kind, 0.0)
+        drawn = self._random.random() < self._rates.get(kind, 0.0)
+        if drawn:
+            log.warning("injected fault: %s", kind)
+        return drawn
 
 
 def wrap(backend: Backend, faults: str) -> FaultyBackend:

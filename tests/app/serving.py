@@ -1,11 +1,14 @@
-"""Runs the service in the test's own event loop and talks to it over ASGI."""
+"""Runs the service in the test's own event loop, over ASGI; or on a thread, over real sockets."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import uvicorn
 from fastapi import FastAPI
 
 from app.main import create_app
@@ -41,6 +44,23 @@ async def serving(app: FastAPI, *gates: Gate) -> AsyncIterator[Client]:
         finally:
             for gate in gates:
                 gate.open_for_good()
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of the app on a free loopback port; the model is ready."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    listener = socket.create_server(("127.0.0.1", 0))  # callers queue here until it serves
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        while httpx2.get(f"{address}/v1/health/ready").status_code != 200:
+            assert thread.is_alive()
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 async def ready(app: FastAPI) -> None:

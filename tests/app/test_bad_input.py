@@ -114,17 +114,6 @@ async def test_wrong_methods_and_unknown_paths_are_answered_in_json(client: Clie
     assert_nim_error(answer.status_code, 404, answer.json(), "no such path")
 
 
-async def test_a_body_that_declares_too_much_is_refused_before_it_is_read(client: Client) -> None:
-    async def body() -> AsyncIterator[bytes]:
-        pytest.fail("the body was read")
-        yield b""
-
-    headers = {"content-type": "application/json", "content-length": str(MAX_BODY + 1)}
-    answer = await client.post("/v1/ranking", content=body(), headers=headers)
-    assert_nim_error(answer.status_code, 413, answer.json(), f"larger than {MAX_BODY} bytes")
-    assert answer.headers["connection"] == "close"
-
-
 async def test_a_body_that_only_grows_is_cut_off_at_the_limit(client: Client) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY // 1000 + 2):

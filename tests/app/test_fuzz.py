@@ -1,16 +1,12 @@
 """Schemathesis sends what the OpenAPI document allows and forbids; the service keeps its word."""
 
 import contextlib
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -26,17 +22,8 @@ EXAMPLES = 40  # requests for each operation in each mode
 @pytest.fixture(scope="module")
 def url(bert_folder: Path) -> Iterator[str]:
     """A real server on a free loopback port, on the fake backend."""
-    app = create_app(serving.settings(bert_folder, backend="fake"))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-    listener = socket.create_server(("127.0.0.1", 0))  # callers queue here until it serves
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    while httpx2.get(f"{address}/v1/health/ready").status_code != 200:
-        assert thread.is_alive()
-    yield address
-    server.should_exit = True
-    thread.join()
+    with serving.listening(create_app(serving.settings(bert_folder, backend="fake"))) as address:
+        yield address
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)

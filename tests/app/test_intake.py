@@ -84,3 +84,36 @@ async def test_a_server_that_cancels_the_request_is_obeyed(bert_folder: Path) ->
             await request
         assert app.state.service.reranker.waiting.pairs == 0
         gate.open_for_good()
+
+
+async def test_a_declared_length_over_the_limit_is_answered_before_the_body_is_read(
+    bert_folder: Path,
+) -> None:
+    caller = Caller()
+    app = create_app(settings(bert_folder, backend="fake", max_body_bytes=2000))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2001")]
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        request = asyncio.create_task(
+            app(SCOPE | {"headers": headers}, caller.incoming.get, caller.send)
+        )
+        await settle()
+        start, body = caller.answers
+        assert start["status"] == 413
+        assert (b"connection", b"close") in start["headers"]
+        assert b"larger than 2000 bytes" in body["body"]
+        caller.hang_up()
+        await request
+
+
+async def test_of_a_refused_body_no_more_than_the_limit_is_dropped(bert_folder: Path) -> None:
+    caller = Caller()
+    app = create_app(settings(bert_folder, backend="fake", max_body_bytes=2000))
+    for _ in range(9):
+        caller.incoming.put_nowait({"type": "http.request", "body": b" " * 1000, "more_body": True})
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        await app(dict(SCOPE), caller.incoming.get, caller.send)
+    assert caller.answers[0]["status"] == 413
+    assert not caller.answers[-1].get("more_body", False)
+    assert caller.incoming.qsize() == 9 - 3 - 2  # read beyond the limit, then as much again
