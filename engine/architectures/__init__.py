@@ -22,14 +22,15 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> nn
     module = importlib.import_module(f"{__name__}.{checkpoint.family}")
     with torch.device("meta"):
         network = cast(nn.Module, module.build(checkpoint.config))
-    state = _read(checkpoint.tensors, dtype, device)
+    state = read(checkpoint.tensors, dtype, device)
     network.load_state_dict(state, strict=True, assign=True)
     return network.to(device).eval().requires_grad_(False)
 
 
-def _read(
+def read(
     tensors: Mapping[str, Path], dtype: torch.dtype, device: torch.device
 ) -> dict[str, torch.Tensor]:
+    """The tensors by name, each in `dtype` on `device`, copied out of their files."""
     by_file: dict[Path, list[str]] = defaultdict(list)
     for name, path in tensors.items():
         by_file[path].append(name)

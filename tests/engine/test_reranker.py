@@ -130,7 +130,7 @@ async def test_a_batch_must_hold_the_longest_pair(bert_folder: Path) -> None:
 
 async def test_an_unknown_backend_is_refused_with_the_known_ones(bert_folder: Path) -> None:
     config = EngineConfig(checkpoint=str(bert_folder), backend="abacus")
-    with pytest.raises(StartError, match="fake, torch"):
+    with pytest.raises(StartError, match="fake, tensorrt, torch"):
         await Reranker(config).start()
 
 

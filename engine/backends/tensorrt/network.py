@@ -1,0 +1,44 @@
+"""A checkpoint → a TensorRT network: tokens are packed everywhere but inside attention.
+
+Inputs, all int32: ids [T], cells [rows, width], places [T], lengths [rows], and by family
+positions [T] and types [T]. Output: token_scores [T] or row_scores [rows], float32.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from engine import architectures
+from engine.backends.tensorrt.feeds import Shape, inputs
+from engine.backends.tensorrt.graph import Box, Graph
+from engine.types import Batch, Checkpoint, Ids
+
+
+def define(
+    trt: Any,
+    network: Any,
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    scales: Mapping[str, float] | None = None,
+) -> Graph:
+    """Add the checkpoint's layers to an empty, strongly typed `network`.
+
+    scales: FP8 input scales by weight name. Keep the Graph alive until the network is built: the
+    builder reads the weights where they lie.
+    """
+    weights = architectures.read(checkpoint.tensors, dtype, torch.device("cpu"))
+    graph = Graph(trt, network, weights, dtype, scales)
+    family = importlib.import_module(f"{__package__}.{checkpoint.family}")
+    ids = graph.input("ids")
+    box = Box(graph.input("cells", rank=2), graph.input("places"), graph.input("lengths"))
+    name, scores = family.define(graph, checkpoint.config, ids, box)
+    graph.output(scores, name)
+    return graph
+
+
+def feeds(checkpoint: Checkpoint, batch: Batch, shape: Shape) -> dict[str, Ids]:
+    """The inputs' values for one call of this shape; some families use fewer."""
+    family = importlib.import_module(f"{__package__}.{checkpoint.family}")
+    return inputs(batch, family.positions(checkpoint.config, batch), shape)
