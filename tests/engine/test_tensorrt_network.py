@@ -14,6 +14,7 @@ from engine import checkpoint as checkpoints_of
 from engine.backends import torch as torch_backend
 from engine.backends.tensorrt import feeds, network
 from engine.backends.tensorrt.feeds import Shape
+from engine.backends.tensorrt.graph import Scales
 from engine.config import EngineConfig
 from engine.types import Batch, Checkpoint, Logits, Pair
 from tests import checkpoints, eager_trt
@@ -71,7 +72,7 @@ def run(
     batch: Batch,
     shape: Shape | None = None,
     dtype: torch.dtype = torch.float32,
-    scales: dict[str, float] | None = None,
+    scales: Scales | None = None,
 ) -> Logits:
     """The network's logits, by the stand-in."""
     arrays = network.feeds(checkpoint, batch, shape or Shape.of(batch))

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 Node = Any  # trt.ITensor
-FP8_MAX = 448.0  # largest float8_e4m3fn
+# By weight name: what one FP8 step is worth in the layer's input, and in its weight.
+Scales = Mapping[str, tuple[float, float]]
 _TYPES = {
     torch.float32: "FLOAT",
     torch.float16: "HALF",
@@ -36,8 +37,8 @@ class Box:
 class Graph:
     """Adds layers to one network definition. Tensors are [T, …] unless said otherwise.
 
-    weights: by checkpoint name, in the compute dtype or wider. scales: per-tensor input scales of
-    the linear layers to run in FP8, by weight name; the others stay in dtype.
+    weights: by checkpoint name, in the compute dtype or wider. scales: which linear layers run in
+    FP8; the others stay in dtype.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Graph:
         network: Any,
         weights: Mapping[str, torch.Tensor],
         dtype: torch.dtype,
-        scales: Mapping[str, float] | None = None,
+        scales: Scales | None = None,
     ) -> None:
         self.trt = trt
         self.network = network
@@ -118,11 +119,12 @@ class Graph:
 
     def linear(self, x: Node, name: str, bias: bool = False) -> Node:
         """x · Wᵀ (+ b) with the checkpoint's `name`.weight [out, in], in FP8 if it has a scale."""
-        weight, scale = self.weight(f"{name}.weight"), self._scales.get(f"{name}.weight")
-        if scale is None:
+        weight, scales = self.weight(f"{name}.weight"), self._scales.get(f"{name}.weight")
+        if scales is None:
             right = self.constant(weight, self.dtype, f"{name}.weight")
         else:
-            x, right = self._quantized(x, scale), self._quantized_weight(weight, f"{name}.weight")
+            x = self._quantized(x, scales[0])
+            right = self._quantized_weight(weight, scales[1], f"{name}.weight")
         out = self.matmul(x, right, name)
         return self.add(out, self.row(f"{name}.bias", self.dtype)) if bias else out
 
@@ -193,13 +195,10 @@ class Graph:
         small = self._out(self.network.add_quantize(x, step, self.trt.DataType.FP8))
         return self._out(self.network.add_dequantize(small, step, self._type(self.dtype)))
 
-    def _quantized_weight(self, weight: torch.Tensor, name: str) -> Node:
-        step = float(weight.abs().max().float().clamp(min=1e-12)) / FP8_MAX
-        small = self.constant(
-            (weight.float() / step).to(torch.float8_e4m3fn), torch.float8_e4m3fn, name
-        )
-        back = self.constant(torch.tensor(step), torch.float32)
-        return self._out(self.network.add_dequantize(small, back, self._type(self.dtype)))
+    def _quantized_weight(self, weight: torch.Tensor, scale: float, name: str) -> Node:
+        small = self.constant((weight.float() / scale), torch.float8_e4m3fn, name)
+        step = self.constant(torch.tensor(scale), torch.float32)
+        return self._out(self.network.add_dequantize(small, step, self._type(self.dtype)))
 
     def _type(self, dtype: torch.dtype) -> Any:
         return getattr(self.trt.DataType, _TYPES[dtype])

@@ -5,14 +5,13 @@ positions [T] and types [T]. Output: token_scores [T] or row_scores [rows], floa
 """
 
 import importlib
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from engine import architectures
 from engine.backends.tensorrt.feeds import Shape, inputs
-from engine.backends.tensorrt.graph import Box, Graph
+from engine.backends.tensorrt.graph import Box, Graph, Scales
 from engine.types import Batch, Checkpoint, Ids
 
 
@@ -21,11 +20,11 @@ def define(
     network: Any,
     checkpoint: Checkpoint,
     dtype: torch.dtype,
-    scales: Mapping[str, float] | None = None,
+    scales: Scales | None = None,
 ) -> Graph:
     """Add the checkpoint's layers to an empty, strongly typed `network`.
 
-    scales: FP8 input scales by weight name. Keep the Graph alive until the network is built: the
+    Keep the Graph alive until the network is built: the
     builder reads the weights where they lie.
     """
     weights = architectures.read(checkpoint.tensors, dtype, torch.device("cpu"))
