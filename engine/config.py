@@ -20,5 +20,23 @@ class EngineConfig:
     max_queue_requests: int = 1024
     stuck_after_seconds: float = 300.0
     faults: str = ""
+    dtype: str = "auto"
+    plan: Path | None = None
+    devices: tuple[int, ...] = ()
     tokenizer_threads: int | None = None
     compute_threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """A plan to compile. `None` means: decide from what is there.
+
+    output: the plan's folder; else the cache. compute_capability: such as "8.9".
+    profiles: boxes of rows x width such as "2x8192,128x128".
+    """
+
+    output: Path | None = None
+    runtime: str | None = None
+    compute_capability: str | None = None
+    dtype: str = "auto"
+    profiles: str | None = None

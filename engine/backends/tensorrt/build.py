@@ -79,6 +79,8 @@ def _configure(trt: Any, config: Any, recipe: Recipe, timings: bytes) -> Any:
         config.set_compute_capability(wanted, 0)
     if not library.keeps_timings(trt):
         return None
+    # a plan is named by compute capability: it must run on every GPU that has it
+    config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
     cache = config.create_timing_cache(timings)
     config.set_timing_cache(cache, ignore_mismatch=False)
     return cache

@@ -62,7 +62,12 @@ def version(trt: Any) -> str:
 
 def keeps_timings(trt: Any) -> bool:
     """Whether the builder times kernels, so that a timing cache is of use; RTX picks by rule."""
-    return bool(trt.__name__ == PACKAGES["tensorrt"])
+    return runtime_of(trt) == "tensorrt"
+
+
+def runtime_of(trt: Any) -> str:
+    """The runtime's name for a module that load() returned."""
+    return next(name for name, package in PACKAGES.items() if package == trt.__name__)
 
 
 def compute_capability(trt: Any, wanted: str) -> Any:
