@@ -92,6 +92,17 @@ class Batch:
         ids = np.concatenate([pair.ids for pair in pairs])
         return cls(ids=ids, positions=positions, types=types, offsets=offsets)
 
+    def select(self, rows: Sequence[int]) -> Batch:
+        """A batch of these rows, in this order."""
+        pieces = [slice(self.offsets[row], self.offsets[row + 1]) for row in rows]
+        lengths = [piece.stop - piece.start for piece in pieces]
+        ids, positions, types = (
+            np.concatenate([array[piece] for piece in pieces])
+            for array in (self.ids, self.positions, self.types)
+        )
+        offsets = np.cumsum([0, *lengths], dtype=np.int32)
+        return Batch(ids=ids, positions=positions, types=types, offsets=offsets)
+
     @property
     def tokens(self) -> int:
         """Tokens in the batch, T."""

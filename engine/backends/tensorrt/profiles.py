@@ -13,6 +13,7 @@ from engine.errors import StartError
 # Far beyond where an H100 becomes compute-bound (about 240), and short enough to wait for.
 MAX_TOKENS = 16384
 _NARROWEST, _STEP, _ROUND = 128, 4, 64
+_CELLS = 2  # cells in a box for each token: rows are not all as long as the longest
 _RESERVE = 1.15  # measured on the 1B: 58-63 KB a token, where the formula below says 57
 _ONE = re.compile(r"(\d+)x(\d+)")
 
@@ -57,7 +58,7 @@ def choose(budget_bytes: int, token_bytes: int, longest: int) -> tuple[Profile, 
     widths = [longest]
     while widths[-1] // _STEP >= _NARROWEST:
         widths.append(widths[-1] // _STEP)
-    return tuple(Profile(tokens, tokens // width, width) for width in widths)
+    return tuple(Profile(tokens, _CELLS * tokens // width, width) for width in widths)
 
 
 def parse(text: str, longest: int) -> tuple[Profile, ...]:
