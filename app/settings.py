@@ -48,7 +48,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices(f"{PREFIX}HF_TOKEN", "HF_TOKEN"),
         description="Token for gated or private models. `HF_TOKEN` is read too.",
     )
-    backend: str = Field("auto", description="`auto`, `torch`, or `fake` (meaningless scores).")
+    backend: str = Field(
+        "auto", description="`auto`, `tensorrt`, `torch`, or `fake` (meaningless scores)."
+    )
     max_passages: int = Field(512, ge=1, description="Passages in one request.")
     max_body_bytes: int = Field(
         32 * 2**20, ge=1024, description="Bytes in one request body; more is answered with 413."
@@ -70,6 +72,18 @@ class Settings(BaseSettings):
     )
     stuck_after_seconds: float = Field(
         300.0, gt=0, description="A batch that takes longer ends the process with an error."
+    )
+    dtype: Literal["auto", "bf16", "fp16", "fp8", "fp32"] = Field(
+        "auto",
+        description="Number format on a GPU: `auto`, `bf16`, `fp16`, `fp8` (TensorRT only) or "
+        "`fp32` (torch only).",
+    )
+    plan: Path | None = Field(
+        None,
+        description="A TensorRT plan made by `crossrank build`; else one is built at first start.",
+    )
+    devices: Annotated[tuple[int, ...], NoDecode] = Field(
+        (), description="GPUs to use, such as `0,1`; else the first."
     )
     max_pair_tokens: int | None = Field(
         None,
@@ -133,7 +147,7 @@ class Settings(BaseSettings):
         "text", description="`text`, or `json` for one JSON object a line."
     )
 
-    @field_validator("model_aliases", "cors_origins", mode="before")
+    @field_validator("model_aliases", "cors_origins", "devices", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -155,6 +169,9 @@ class Settings(BaseSettings):
             max_queue_requests=self.max_queue_requests,
             stuck_after_seconds=self.stuck_after_seconds,
             faults=self.faults,
+            dtype=self.dtype,
+            plan=self.plan,
+            devices=self.devices,
             tokenizer_threads=self.tokenizer_threads,
             compute_threads=self.compute_threads,
         )

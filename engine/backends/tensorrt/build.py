@@ -77,7 +77,7 @@ def _configure(trt: Any, config: Any, recipe: Recipe, timings: bytes) -> Any:
         config.num_compute_capabilities = 1
         wanted = library.compute_capability(trt, recipe.compute_capability)
         config.set_compute_capability(wanted, 0)
-    if not library.keeps_timings(trt):
+    if not library.builds_here(trt):
         return None
     # a plan is named by compute capability: it must run on every GPU that has it
     config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY

@@ -60,8 +60,8 @@ def version(trt: Any) -> str:
     return str(trt.__version__)
 
 
-def keeps_timings(trt: Any) -> bool:
-    """Whether the builder times kernels, so that a timing cache is of use; RTX picks by rule."""
+def builds_here(trt: Any) -> bool:
+    """Whether the builder works on the GPU it builds for, and keeps the timings of kernels."""
     return runtime_of(trt) == "tensorrt"
 
 

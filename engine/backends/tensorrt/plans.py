@@ -9,6 +9,7 @@ from engine import checkpoint as checkpoints
 from engine.backends.tensorrt import build, library, store
 from engine.backends.tensorrt.build import Compiled, Recipe
 from engine.backends.tensorrt.choices import Gpu, choose_dtype, choose_profiles, choose_runtime
+from engine.backends.tensorrt.device import at_hand
 from engine.backends.tensorrt.manifest import Identity, Manifest, fingerprint, scales_digest
 from engine.backends.tensorrt.progress import OnProgress
 from engine.config import BuildRequest, EngineConfig
@@ -28,30 +29,26 @@ def obtain(trt: Any, checkpoint: Checkpoint, config: EngineConfig, gpu: Gpu) -> 
     if config.plan is not None:
         _check_given(config, _identity(trt, checkpoint, gpu, Recipe(None, dtype, ())))
         return config.plan
-    recipe = Recipe(None, dtype, choose_profiles(checkpoint, gpu, None), _scales(checkpoint, dtype))
+    recipe = _recipe(trt, checkpoint, gpu, dtype, None)
     root = cache_root(config) / "plans"
     compile = _compiler(trt, checkpoint, recipe, cache_root(config), logged())
     return store.obtain(root, checkpoint, _identity(trt, checkpoint, gpu, recipe), compile)
 
 
-def make(config: EngineConfig, request: BuildRequest, gpu: Gpu | None, tell: OnProgress) -> Path:
-    """Compile a plan as requested; `gpu` is the one at hand. Returns its folder.
+def make(config: EngineConfig, request: BuildRequest, tell: OnProgress) -> Path:
+    """Compile a plan as requested. Returns its folder.
 
     Raises StartError, or KeyboardInterrupt when interrupted.
     """
     runtime = request.runtime or choose_runtime()
-    gpu = _target(runtime, request.compute_capability, gpu)
+    here = at_hand(config.devices[0] if config.devices else 0)
+    gpu = _target(runtime, request.compute_capability, here)
     trt = library.load(runtime)
-    if runtime == "tensorrt-rtx":
-        library.compute_capability(trt, gpu.compute_capability)
+    if not library.builds_here(trt):
+        library.compute_capability(trt, gpu.compute_capability)  # refused before the weights load
     checkpoint = checkpoints.load(config)
     dtype = choose_dtype(request.dtype, gpu.compute_capability)
-    recipe = Recipe(
-        gpu.compute_capability if runtime == "tensorrt-rtx" else None,
-        dtype,
-        choose_profiles(checkpoint, gpu, request.profiles),
-        _scales(checkpoint, dtype),
-    )
+    recipe = _recipe(trt, checkpoint, gpu, dtype, request.profiles)
     identity = _identity(trt, checkpoint, gpu, recipe)
     compile = _compiler(trt, checkpoint, recipe, cache_root(config), tell)
     if request.output is None:
@@ -93,6 +90,16 @@ def _target(runtime: str, wanted: str | None, gpu: Gpu | None) -> Gpu:
             "that GPU, or use the tensorrt-rtx runtime"
         )
     return Gpu(wanted, None)
+
+
+def _recipe(trt: Any, checkpoint: Checkpoint, gpu: Gpu, dtype: str, profiles: str | None) -> Recipe:
+    """TensorRT builds for the GPU it runs on, and is told none; RTX is told which."""
+    return Recipe(
+        None if library.builds_here(trt) else gpu.compute_capability,
+        dtype,
+        choose_profiles(checkpoint, gpu, profiles),
+        _scales(checkpoint, dtype),
+    )
 
 
 def _check_given(config: EngineConfig, wanted: Identity) -> None:
