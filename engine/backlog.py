@@ -76,6 +76,8 @@ class Backlog:
                 self._changed.wait()
                 self._drop_expired()
             slots = self._schedule.take()
+            if self._schedule:
+                self._changed.notify()  # another device may be idle
         now = time.monotonic()
         for job in {slot.key for slot in slots}:
             job.started = job.started or now

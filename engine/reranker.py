@@ -5,18 +5,19 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from engine import checkpoint as checkpoints
 from engine.backends import Backend, open_backend
 from engine.config import EngineConfig
+from engine.crew import Crew
 from engine.errors import DeadlineError, StartError, UnavailableError
 from engine.job import Job
 from engine.ledger import Entry, Ledger
 from engine.tokenizer import PairTokenizer
 from engine.types import BatchReport, Checkpoint, Limits, Query, Ranked, Ranking, Timings, Waiting
-from engine.worker import Worker
 
 # English in a subword vocabulary; only admission uses it, and the count corrects it soon after.
 _CHARACTERS_PER_TOKEN = 4
@@ -41,7 +42,7 @@ class Reranker:
         self._on_death = on_death
         self._ledger = Ledger(config.max_queue_tokens, config.max_queue_requests)
         self._idle = asyncio.Event()
-        self._worker = Worker(self._open, self._ran, self._died, config.stuck_after_seconds)
+        self._worker = Crew(self._openers(), self._ran, self._died, config.stuck_after_seconds)
         self._tokenizer: PairTokenizer | None = None
         self.checkpoint: Checkpoint | None = None
         self.ready = False
@@ -112,11 +113,17 @@ class Reranker:
             raise
         return _ranking(job, arrived)
 
-    def _open(self) -> Backend:
+    def _openers(self) -> list[Callable[[], Backend]]:
+        """One for each device; the first is opened before the others."""
+        configs = [replace(self._config, devices=(number,)) for number in self._config.devices]
+        return [partial(self._open, config) for config in configs or [self._config]]
+
+    def _open(self, config: EngineConfig) -> Backend:
         """Runs on the device thread, a daemon: a stopping process does not wait for a download."""
-        self.checkpoint = checkpoints.load(self._config)
-        self._tokenizer = PairTokenizer(self.checkpoint, self._config.tokenizer_threads)
-        backend = self._open_backend(self.checkpoint, self._config)
+        if self.checkpoint is None:
+            self.checkpoint = checkpoints.load(config)
+            self._tokenizer = PairTokenizer(self.checkpoint, config.tokenizer_threads)
+        backend = self._open_backend(self.checkpoint, config)
         _check_limits(backend.limits, self.checkpoint)
         return backend
 

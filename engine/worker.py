@@ -15,7 +15,7 @@ import numpy as np
 from engine.backends import Backend
 from engine.backlog import Backlog, Slots
 from engine.errors import CrossrankError, ScoringError, UnavailableError
-from engine.types import Batch, BatchReport, Logits, Pair, Waiting
+from engine.types import Batch, BatchReport, Limits, Logits, Pair, Waiting
 from engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ class Worker:
     """Runs one backend on a thread of its own, for one event loop.
 
     on_batch is called on the device thread after every batch. on_death is called on the event
-    loop, once, if the thread dies or does not come back from a batch.
+    loop, once, if the thread dies or does not come back from a batch. join: gives the backlog to
+    take batches from, once the backend is open.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Worker:
         on_batch: Callable[[BatchReport], None],
         on_death: Callable[[], None],
         stuck_after_seconds: float = 300.0,
+        join: Callable[[Limits, asyncio.AbstractEventLoop], Backlog] = Backlog,
     ) -> None:
         self._open_backend = open_backend
         self._on_batch = on_batch
         self._on_death = on_death
+        self._join = join
         self._watchdog = Watchdog(stuck_after_seconds, self._stuck)
         self._backlog: Backlog | None = None  # there is none before the backend is open
         self._death = threading.Lock()  # held for good by whoever notices it first
@@ -80,7 +83,7 @@ class Worker:
         try:
             backend = self._open_backend()
             backend.score(_warm_up_batch())
-            self._backlog = Backlog(backend.limits, self._loop)
+            self._backlog = self._join(backend.limits, self._loop)
             self._tell(_resolve, opened)
         except Exception as error:
             self._tell(_reject, opened, error)
