@@ -1,5 +1,9 @@
-"""Checkpoints that any test may read; none may write to them. No test is held to a clock."""
+"""Checkpoints that any test may read; none may write to them. No test is held to a clock.
 
+Tests compute on the CPU, also where there is a GPU: CUDA_VISIBLE_DEVICES=0 pytest -m gpu uses one.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from tests import checkpoints
 
 collect_ignore = ["clients"]  # they run in an environment of their own: make test-clients
 
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")
 

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from engine.architectures import stacking
 from engine.types import Checkpoint
 
 
@@ -24,6 +25,8 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> nn
         network = cast(nn.Module, module.build(checkpoint.config))
     state = read(checkpoint.tensors, dtype, device)
     network.load_state_dict(state, strict=True, assign=True)
+    del state
+    stacking.fill_all(network)
     return network.to(device).eval().requires_grad_(False)
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.architectures.packing import Packing
+from engine.architectures.pointwise import add_layer_norm
+from engine.architectures.stacking import Stack
 from engine.families.bert import BertConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -129,12 +131,14 @@ class Layer(nn.Module):
         )
         self.intermediate = _module(dense=nn.Linear(hidden, inner))
         self.output = _output(inner, hidden, config.norm_eps)
+        self.qkv = Stack()
+
+    def stacked(self) -> list[nn.Module]:
+        """What reads the same input: query, key, value."""
+        return list(self.attention.get_submodule("self").children())
 
     def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
-        q, k, v = (
-            projection(hidden).unflatten(-1, (self.heads, -1))
-            for projection in self.attention.get_submodule("self").children()
-        )
+        q, k, v = (part.view(len(part), self.heads, -1) for part in self.qkv.split(hidden))
         mixed = packing.attend(q, k, v)
         hidden = _add_norm(self.attention.get_submodule("output"), mixed, hidden)
         inner = self.activation(self.intermediate.get_submodule("dense")(hidden))
@@ -165,8 +169,8 @@ def _output(into: int, out: int, eps: float) -> nn.Module:
 
 def _add_norm(output: nn.Module, update: Tensor, residual: Tensor) -> Tensor:
     dense, norm = output.children()
-    normed: Tensor = norm(dense(update) + residual)
-    return normed
+    assert isinstance(norm, nn.LayerNorm)
+    return add_layer_norm(residual, dense(update), norm.weight, norm.bias, norm.eps)
 
 
 def _head(pooled: Tensor, dense: nn.Module, out: nn.Module) -> Tensor:

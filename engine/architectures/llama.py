@@ -4,12 +4,16 @@ Parameter names are the checkpoint's own (Hugging Face layout).
 """
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.architectures.packing import Packing
+from engine.architectures.pointwise import add_rms_norm, silu_mul
+from engine.architectures.stacking import Stack
 from engine.families.llama import LlamaConfig, Rope
 
 
@@ -51,9 +55,12 @@ class Body(nn.Module):
         # angles in float32, whatever the dtype: large positions lose phase in bfloat16
         angles = positions[:, None].float() * self.get_buffer("frequencies")
         rotation = (angles.cos().to(hidden.dtype)[:, None], angles.sin().to(hidden.dtype)[:, None])
-        for layer in self.layers:
-            hidden = layer(hidden, rotation, packing)
-        normed: Tensor = self.norm(hidden)
+        layers = cast(Sequence[Layer], self.layers)
+        norms = [layer.input_layernorm for layer in layers]
+        normed: Tensor = norms[0](hidden)
+        for layer, norm in zip(layers, [*norms[1:], self.norm], strict=True):
+            hidden, update = layer(hidden, normed, rotation, packing)
+            hidden, normed = _add_norm(hidden, update, norm)
         return normed
 
 
@@ -67,10 +74,16 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, hidden: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotation, packing)
-        residual: Tensor = hidden + self.mlp(self.post_attention_layernorm(hidden))
-        return residual
+    def forward(
+        self, hidden: Tensor, normed: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing
+    ) -> tuple[Tensor, Tensor]:
+        """hidden, and hidden under this layer's first norm → hidden, and what is to be added.
+
+        The addition is left to the caller: it shares a kernel with the next norm.
+        """
+        mixed = self.self_attn(normed, rotation, packing)
+        hidden, normed = _add_norm(hidden, mixed, self.post_attention_layernorm)
+        return hidden, self.mlp(normed)
 
 
 class Attention(nn.Module):
@@ -85,12 +98,14 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(hidden, kv_width, bias=False)
         self.v_proj = nn.Linear(hidden, kv_width, bias=False)
         self.o_proj = nn.Linear(width, hidden, bias=False)
+        self.qkv = Stack()
+
+    def stacked(self) -> list[nn.Linear]:
+        """What reads the same input."""
+        return [self.q_proj, self.k_proj, self.v_proj]
 
     def forward(self, hidden: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
-        q, k, v = (
-            projection(hidden).unflatten(-1, (-1, self.head_dim))
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (part.view(len(part), -1, self.head_dim) for part in self.qkv.split(hidden))
         mixed = packing.attend(rotate(q, *rotation), rotate(k, *rotation), v)
         out: Tensor = self.o_proj(mixed)
         return out
@@ -104,10 +119,20 @@ class FeedForward(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_up = Stack()
+
+    def stacked(self) -> list[nn.Linear]:
+        """What reads the same input."""
+        return [self.gate_proj, self.up_proj]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
+        out: Tensor = self.down_proj(silu_mul(self.gate_up(hidden)))
         return out
+
+
+def _add_norm(hidden: Tensor, update: Tensor, norm: nn.RMSNorm) -> tuple[Tensor, Tensor]:
+    assert norm.eps is not None
+    return add_rms_norm(hidden, update, norm.weight, norm.eps)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
 
 from engine.types import Batch
 
@@ -16,21 +17,24 @@ class Packing:
 
     offsets: int64 [rows+1]. runs: (first token, sequences, tokens each) of neighbours of equal
     length; each run is one dense attention call, so sorted batches need few. half_lengths: tokens
-    of each pair's query side and passage side, in turn.
+    of each pair's query side and passage side, in turn. varlen: one attention call for all of
+    them, which only GPUs have.
     """
 
     offsets: Tensor
     runs: tuple[tuple[int, int, int], ...]
     half_lengths: tuple[int, ...] = ()
+    varlen: bool = False
 
     @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> "Packing":
+    def of(cls, batch: Batch, device: torch.device, varlen: bool = False) -> "Packing":
         """The packing of a batch's pairs."""
-        return replace(cls._of(batch.lengths, device), half_lengths=tuple(batch.half_lengths))
+        halves = tuple(batch.half_lengths)
+        return replace(cls._of(batch.lengths, device), half_lengths=halves, varlen=varlen)
 
     def halves(self) -> "Packing":
         """The same tokens, each pair's query side and passage side a sequence of its own."""
-        return self._of(self.half_lengths, self.offsets.device)
+        return replace(self._of(self.half_lengths, self.offsets.device), varlen=self.varlen)
 
     @classmethod
     def _of(cls, lengths: Sequence[int], device: torch.device) -> "Packing":
@@ -52,6 +56,8 @@ class Packing:
         q: [T, heads, dim]; k, v: [T, kv_heads, dim], where each kv head serves heads / kv_heads
         consecutive query heads. Returns [T, heads * dim].
         """
+        if self.varlen:
+            return self._attend_at_once(q, k, v)
         out = torch.empty_like(q)
         for first, pairs, length in self.runs:
             span = slice(first, first + pairs * length)
@@ -63,6 +69,13 @@ class Packing:
             )
             out[span] = scores.transpose(1, 2).flatten(0, 1)
         return out.flatten(1)
+
+    def _attend_at_once(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ends, longest = self.offsets.int(), max(length for _, _, length in self.runs)
+        grouped = q.shape[1] != k.shape[1]
+        mixed = varlen_attn(q, k, v, ends, ends, longest, longest, enable_gqa=grouped)
+        assert isinstance(mixed, Tensor)
+        return mixed.flatten(1)
 
     def first(self, hidden: Tensor) -> Tensor:
         """Each pair's first token (CLS): [T, hidden] → float32 [rows, hidden]."""

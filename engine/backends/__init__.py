@@ -4,12 +4,15 @@ Adding one is adding a module here with open(checkpoint, config) -> Backend.
 """
 
 import importlib
+import logging
 import pkgutil
 from typing import Protocol, cast
 
 from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.types import Batch, Checkpoint, Limits, Logits
+
+log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
@@ -27,7 +30,7 @@ class Backend(Protocol):
 
 def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     """Load the checkpoint onto the configured device. Raises StartError."""
-    name = "torch" if config.backend == "auto" else config.backend
+    name = _choose(checkpoint) if config.backend == "auto" else config.backend
     known = {info.name for info in pkgutil.iter_modules(__path__)} - {"faulty"}
     if name not in known:
         raise StartError(f"no backend {name!r}: choose one of auto, {', '.join(sorted(known))}")
@@ -38,3 +41,11 @@ def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     from engine.backends import faulty  # noqa: PLC0415 - it needs this module
 
     return faulty.wrap(backend, config.faults)
+
+
+def _choose(checkpoint: Checkpoint) -> str:
+    """TensorRT where it and a GPU are there, else torch, on the GPU or the CPU."""
+    choices = importlib.import_module(f"{__name__}.tensorrt.choices")
+    name, reason = choices.choose_backend(checkpoint)
+    log.info("the %s backend is used: %s", name, reason)
+    return str(name)

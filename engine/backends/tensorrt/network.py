@@ -12,6 +12,7 @@ import torch
 from engine import architectures
 from engine.backends.tensorrt.feeds import Shape, inputs
 from engine.backends.tensorrt.graph import Box, Graph, Scales
+from engine.errors import StartError
 from engine.types import Batch, Checkpoint, Ids
 
 
@@ -27,6 +28,8 @@ def define(
     Keep the Graph alive until the network is built: the
     builder reads the weights where they lie.
     """
+    if reason := refusal(checkpoint):
+        raise StartError(f"TensorRT cannot take this checkpoint: {reason}. Use the torch backend")
     weights = architectures.read(checkpoint.tensors, dtype, torch.device("cpu"))
     graph = Graph(trt, network, weights, dtype, scales)
     family = importlib.import_module(f"{__package__}.{checkpoint.family}")
@@ -35,6 +38,13 @@ def define(
     name, scores = family.define(graph, checkpoint.config, ids, box)
     graph.output(scores, name)
     return graph
+
+
+def refusal(checkpoint: Checkpoint) -> str:
+    """Why this checkpoint cannot be compiled; empty if it can."""
+    if getattr(checkpoint.config, "join_layer", None) is not None:
+        return "its query and passage are encoded apart, which is not built here"
+    return ""
 
 
 def feeds(checkpoint: Checkpoint, batch: Batch, shape: Shape) -> dict[str, Ids]:

@@ -1,0 +1,80 @@
+"""What happens between the matrix products. On a GPU each of these is one compiled kernel.
+
+Unfused they cost about a fifth of a forward pass on an H100 (estimated from their memory traffic).
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+log = logging.getLogger(__name__)
+
+
+def silu_mul(gate_up: Tensor) -> Tensor:
+    """[T, 2 · inner], gate beside up → silu(gate) · up, [T, inner]."""
+    result: Tensor = _run(_silu_mul, gate_up)
+    return result
+
+
+def add_rms_norm(
+    hidden: Tensor, update: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """hidden + update, and its root-mean-square norm. [T, hidden] each."""
+    result: tuple[Tensor, Tensor] = _run(_add_rms_norm, hidden, update, weight, eps)
+    return result
+
+
+def add_layer_norm(
+    hidden: Tensor, update: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    """The layer norm of hidden + update. [T, hidden]."""
+    result: Tensor = _run(_add_layer_norm, hidden, update, weight, bias, eps)
+    return result
+
+
+def _silu_mul(gate_up: Tensor) -> Tensor:
+    gate, up = gate_up.chunk(2, dim=-1)
+    return functional.silu(gate) * up
+
+
+def _add_rms_norm(
+    hidden: Tensor, update: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    summed = hidden + update
+    return summed, functional.rms_norm(summed, weight.shape, weight, eps)
+
+
+def _add_layer_norm(
+    hidden: Tensor, update: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    return functional.layer_norm(hidden + update, weight.shape, weight, bias, eps)
+
+
+def _run(function: Callable[..., Any], first: Tensor, *rest: Any) -> Any:
+    return (_compiled(function) if first.is_cuda else function)(first, *rest)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One kernel for any number of tokens; the plain function where it cannot be compiled."""
+    compiled = torch.compile(function, dynamic=True)
+
+    def run(*args: Any) -> Any:
+        nonlocal compiled
+        try:
+            return compiled(*args)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # no compiler, no triton: its own errors have no common root
+            if compiled is function:
+                raise
+            log.warning("%s runs unfused: %s", function.__name__, str(error).splitlines()[0])
+            compiled = function
+            return function(*args)
+
+    return run

@@ -1,0 +1,55 @@
+"""Linear layers that read the same input, computed as one matrix product.
+
+The layers keep their names and parameters, which become views of the stacked weight: checkpoints
+are loaded by name, and nothing is held twice.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Stack(nn.Module):
+    """Made empty, and filled once the layers have their weights."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", None, persistent=False)
+        self.register_buffer("bias", None, persistent=False)
+
+    def fill(self, layers: Sequence[nn.Linear]) -> None:
+        """Stack the layers' weights; the layers then show parts of the stack."""
+        self._sizes = [layer.out_features for layer in layers]
+        self.weight = _joined([layer.weight for layer in layers])
+        if layers[0].bias is not None:
+            self.bias = _joined([layer.bias for layer in layers])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [T, in] → [T, all the layers' outputs, side by side]."""
+        assert self.weight is not None, "stacks are filled when a checkpoint is loaded"
+        return functional.linear(x, self.weight, self.bias)
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Each layer's output, views of one product."""
+        return torch.split(self(x), self._sizes, dim=-1)
+
+
+def fill_all(network: nn.Module) -> None:
+    """Fill every stack of a network: modules that have one say of what in `stacked`."""
+    for module in network.modules():
+        for stack in module.children():
+            if isinstance(stack, Stack):
+                stack.fill(module.stacked())  # type: ignore[operator]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    whole = torch.cat([part.data for part in parts])
+    views = torch.split(whole, [len(part) for part in parts])
+    for part, view in zip(parts, views, strict=True):
+        part.data = view
+    return whole

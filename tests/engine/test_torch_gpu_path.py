@@ -1,0 +1,188 @@
+"""What the torch backend does for GPUs, as far as a machine without one can show; the rest is gpu.
+
+The fused forms are the plain forms: stacked weights, varlen attention, compiled pointwise kernels.
+"""
+
+import itertools
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine import architectures, backends
+from engine import checkpoint as checkpoints_of
+from engine.architectures import packing as packings
+from engine.architectures import pointwise
+from engine.architectures.packing import Packing
+from engine.architectures.stacking import Stack
+from engine.backends import torch as torch_backend
+from engine.backends.tensorrt import choices, library
+from engine.config import EngineConfig
+from engine.errors import StartError
+from engine.types import Checkpoint
+from tests.engine.test_tensorrt_network import batch_of, reference
+
+FOLDERS = ["llama_folder", "bert_folder", "xlmr_folder"]
+CPU = torch.device("cpu")
+BFLOAT16_TOLERANCE = 0.25
+
+
+@pytest.fixture(params=FOLDERS)
+def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
+    return load(request.getfixturevalue(request.param))
+
+
+def load(folder: Path) -> Checkpoint:
+    return checkpoints_of.load(EngineConfig(checkpoint=str(folder)))
+
+
+def test_layers_with_one_input_share_one_weight_and_keep_their_names(
+    checkpoint: Checkpoint,
+) -> None:
+    network = architectures.load(checkpoint, torch.float32, CPU)
+    stacks = [m for m in network.modules() if isinstance(m, Stack)]
+    per_layer = 2 if checkpoint.family == "llama" else 1
+    assert len(stacks) == per_layer * checkpoint.config.layers
+    own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    assert all(
+        s.weight is not None and s.weight.untyped_storage().data_ptr() in own for s in stacks
+    )
+    assert set(network.state_dict()) == set(checkpoint.tensors)
+
+
+def one_by_one(q: Tensor, k: Tensor, v: Tensor, *lengths: Any, enable_gqa: bool) -> Tensor:
+    """What varlen_attn promises, pair by pair."""
+    ends, same, longest, _ = lengths
+    assert torch.equal(ends, same)
+    assert ends.dtype == torch.int32
+    assert int(ends.diff().max()) == longest
+    parts = []
+    for start, end in itertools.pairwise(ends.tolist()):
+        q_, k_, v_ = (x[start:end].transpose(0, 1) for x in (q, k, v))
+        mixed = functional.scaled_dot_product_attention(q_, k_, v_, enable_gqa=enable_gqa)
+        parts.append(mixed.transpose(0, 1))
+    return torch.cat(parts)
+
+
+def test_varlen_attention_is_asked_for_what_the_runs_compute(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packings, "varlen_attn", one_by_one)
+    network = architectures.load(checkpoint, torch.float32, CPU)
+    batch = batch_of(checkpoint, [5, 5, 90, 1, 31])
+    arrays = [torch.from_numpy(array) for array in (batch.ids, batch.positions, batch.types)]
+    logits = network(*arrays, Packing.of(batch, CPU, varlen=True))
+    assert logits.tolist() == pytest.approx(reference(checkpoint, batch), abs=1e-4)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
+def test_compiled_kernels_compute_what_the_plain_functions_do() -> None:
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+    for tokens in (3, 64, 65):
+        hidden, update, vector = random(tokens, 32), random(tokens, 32).neg(), random(32)
+        cases: list[tuple[Any, tuple[Any, ...]]] = [
+            (pointwise._silu_mul, (random(tokens, 64),)),
+            (pointwise._add_rms_norm, (hidden, update, vector, 1e-5)),
+            (pointwise._add_layer_norm, (hidden, update, vector, vector, 1e-5)),
+        ]
+        for function, arguments in cases:
+            torch.testing.assert_close(
+                pointwise._compiled(function)(*arguments), function(*arguments)
+            )
+
+
+def test_a_kernel_that_cannot_be_compiled_runs_unfused_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(function: Any, dynamic: bool) -> Any:
+        def fail(*arguments: Any) -> Any:
+            raise RuntimeError("no compiler found")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", refuse)
+
+    def double(x: Tensor) -> Tensor:
+        return x * 2
+
+    with caplog.at_level(logging.WARNING):
+        run = pointwise._compiled(double)
+        assert run(torch.ones(2)).tolist() == run(torch.ones(2)).tolist() == [2, 2]
+    assert [record.getMessage() for record in caplog.records] == [
+        "double runs unfused: no compiler found"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "packages", "name", "reason"),
+    [
+        (False, False, True, "torch", "no NVIDIA GPU here, so the CPU"),
+        (True, False, True, "torch", "this torch has no CUDA, so the CPU"),
+        (True, True, False, "torch", "TensorRT is not installed, so torch runs on the GPU"),
+        (True, True, True, "tensorrt", "TensorRT and a GPU are here"),
+    ],
+)
+def test_the_backend_is_chosen_from_what_is_there(  # noqa: PLR0917
+    llama_folder: Path,
+    driver: bool,
+    cuda: bool,
+    packages: bool,
+    name: str,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(library, "driver_present", lambda: driver)
+    monkeypatch.setattr(library, "installed", lambda runtime: packages)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    chosen, why = choices.choose_backend(load(llama_folder))
+    assert (chosen, reason in why) == (name, True)
+
+
+@pytest.mark.skipif(library.driver_present(), reason="there is a GPU")
+def test_one_log_line_says_which_backend_runs(
+    llama_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        backends.open_backend(load(llama_folder), EngineConfig(checkpoint="")).close()
+    lines = [r.getMessage() for r in caplog.records if r.name == "engine.backends"]
+    assert lines == ["the torch backend is used: there is no NVIDIA GPU here, so the CPU computes"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"devices": (1,)}, "GPU 1 was asked for, but torch finds none here"),
+        ({"dtype": "bf16"}, "bf16 needs a GPU, and torch finds none: use fp32"),
+        ({"backend": "tensorrt"}, "the tensorrt backend needs an NVIDIA GPU"),
+    ],
+    ids=["device", "dtype", "tensorrt"],
+)
+def test_what_needs_a_gpu_is_refused_without_one(
+    llama_folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StartError, match=message):
+        backends.open_backend(load(llama_folder), EngineConfig(checkpoint="", **changes))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+def test_the_gpu_agrees_with_the_cpu(checkpoint: Checkpoint) -> None:
+    batch = batch_of(checkpoint, [5, 5, 90, 1, 31, 200])
+    backend = torch_backend.open(checkpoint, EngineConfig(checkpoint=""))
+    expected = reference_on_cpu(checkpoint, batch_of(checkpoint, [5, 5, 90, 1, 31, 200]))
+    assert backend.score(batch) == pytest.approx(expected, abs=BFLOAT16_TOLERANCE)
+
+
+def reference_on_cpu(checkpoint: Checkpoint, batch: Any) -> list[float]:
+    config = EngineConfig(checkpoint="")
+    return [float(x) for x in torch_backend._open_cpu(checkpoint, config).score(batch)]
