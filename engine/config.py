@@ -32,7 +32,8 @@ class BuildRequest:
     """A plan to compile. `None` means: decide from what is there.
 
     output: the plan's folder; else the cache. compute_capability: such as "8.9".
-    profiles: boxes of rows x width such as "2x8192,128x128".
+    profiles: boxes of rows x width such as "2x8192,128x128". calibration: text for FP8, one
+    {"query", "passages"} a line.
     """
 
     output: Path | None = None
@@ -40,3 +41,4 @@ class BuildRequest:
     compute_capability: str | None = None
     dtype: str = "auto"
     profiles: str | None = None
+    calibration: Path | None = None

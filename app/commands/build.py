@@ -24,6 +24,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--dtype", choices=("auto", "bf16", "fp16", "fp8"), default="auto")
     parser.add_argument(
+        "--calibration",
+        type=Path,
+        help='text for fp8: lines of {"query": ..., "passages": [...]}; needed once',
+    )
+    parser.add_argument(
         "--profiles",
         metavar="4x8192,256x128",
         help="attention boxes of rows x width; else chosen from the GPU's memory",
@@ -42,6 +47,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         compute_capability=arguments.compute_capability,
         dtype=arguments.dtype,
         profiles=arguments.profiles,
+        calibration=arguments.calibration,
     )
     bar = Bar(sys.stderr)
     try:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
-from engine.backends.tensorrt import build, library, store
+from engine.backends.tensorrt import build, calibration, fp8, library, store
 from engine.backends.tensorrt.build import Compiled, Recipe
 from engine.backends.tensorrt.choices import Gpu, choose_dtype, choose_profiles, choose_runtime
 from engine.backends.tensorrt.device import at_hand
+from engine.backends.tensorrt.graph import Scales
 from engine.backends.tensorrt.manifest import Identity, Manifest, fingerprint, scales_digest
 from engine.backends.tensorrt.progress import OnProgress
 from engine.config import BuildRequest, EngineConfig
@@ -48,6 +49,8 @@ def make(config: EngineConfig, request: BuildRequest, tell: OnProgress) -> Path:
         library.compute_capability(trt, gpu.compute_capability)  # refused before the weights load
     checkpoint = checkpoints.load(config)
     dtype = choose_dtype(request.dtype, gpu.compute_capability)
+    if request.calibration is not None and dtype == "fp8":
+        calibration.run(checkpoint, request.calibration)
     recipe = _recipe(trt, checkpoint, gpu, dtype, request.profiles)
     identity = _identity(trt, checkpoint, gpu, recipe)
     compile = _compiler(trt, checkpoint, recipe, cache_root(config), tell)
@@ -141,5 +144,5 @@ def _compiler(
     return compile
 
 
-def _scales(checkpoint: Checkpoint, dtype: str) -> Any:
-    return None
+def _scales(checkpoint: Checkpoint, dtype: str) -> Scales | None:
+    return fp8.load(checkpoint, fingerprint(checkpoint)) if dtype == "fp8" else None
