@@ -14,6 +14,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from engine.families import llama
+from engine.types import Checkpoint
 
 # The published model's shape; `layers` and sizes may be lowered for a dry run.
 CONFIG: dict[str, Any] = {
@@ -76,3 +77,22 @@ def _tokenizer(size: int) -> Tokenizer:
     tokenizer = Tokenizer(WordLevel({f"w{n}": n for n in range(size)}, unk_token=unknown))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return tokenizer
+
+
+def stock_copy(checkpoint: Checkpoint) -> Path:
+    """The same weights as transformers' stock sequence classifier, in a folder beside."""
+    folder = checkpoint.folder / "stock"
+    folder.mkdir(exist_ok=True)
+    stock = {
+        "architectures": ["LlamaForSequenceClassification"],
+        "model_type": "llama",
+        "pad_token_id": 0,
+    }
+    (folder / "config.json").write_text(json.dumps(dict(checkpoint.raw_config) | stock))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "w0"})
+    )
+    for name in ("tokenizer.json", "model.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(checkpoint.folder / name)
+    return folder
