@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.backends.tensorrt import network
+from engine.backends.tensorrt.feeds import Shape, dimensions
 from engine.backends.tensorrt.profiles import Profile
 from engine.types import Checkpoint
 from tests import eager_trt
@@ -72,7 +73,11 @@ class Engine:
     ) -> None:
         self.checkpoint, self.profiles, self.device = checkpoint, profiles, device
         names = ["ids", "cells", "places", "lengths", "positions"]
-        self.inputs = [*names, "types"] if checkpoint.family == "bert" else names
+        if checkpoint.family == "bert":
+            names.append("types")
+        if getattr(checkpoint.config, "join_layer", None) is not None:
+            names += ["half_cells", "half_places", "half_lengths", "half_mask"]
+        self.inputs = names
         self.output = "row_scores" if checkpoint.family == "bert" else "token_scores"
         self.types: dict[str, str] = dict.fromkeys(self.inputs, "INT32") | {self.output: "FLOAT"}
         self.num_io_tensors = len(self.types)
@@ -114,11 +119,8 @@ class Context:
         self._memory = address
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        most = {
-            "cells": (self._profile.rows, self._profile.width),
-            "lengths": (self._profile.rows,),
-        }
-        limit = most.get(name, (self._profile.tokens,))
+        profile = self._profile
+        limit = dimensions(name, Shape(profile.tokens, profile.rows, profile.width))
         fits = len(shape) == len(limit) and all(
             1 <= n <= m for n, m in zip(shape, limit, strict=True)
         )

@@ -121,7 +121,11 @@ class Network:
         return Layer(lambda _: functions[kind](x.value))
 
     def add_reduce(self, x: Tensor, operation: str, axes: int, keep: bool) -> Layer:
-        functions: dict[str, Callable[..., torch.Tensor]] = {"AVG": torch.mean, "SUM": torch.sum}
+        functions: dict[str, Callable[..., torch.Tensor]] = {
+            "AVG": torch.mean,
+            "SUM": torch.sum,
+            "PROD": lambda x, dims, keepdim: torch.prod(x, dims[0], keepdim=keepdim),
+        }
         dims = tuple(d for d in range(8) if axes >> d & 1)
         return Layer(lambda _: functions[operation](x.value, dims, keepdim=keep))
 

@@ -30,7 +30,7 @@ class Backend(Protocol):
 
 def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     """Load the checkpoint onto the configured device. Raises StartError."""
-    name = _choose(checkpoint) if config.backend == "auto" else config.backend
+    name = _choose() if config.backend == "auto" else config.backend
     known = {info.name for info in pkgutil.iter_modules(__path__)} - {"faulty"}
     if name not in known:
         raise StartError(f"no backend {name!r}: choose one of auto, {', '.join(sorted(known))}")
@@ -43,9 +43,9 @@ def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     return faulty.wrap(backend, config.faults)
 
 
-def _choose(checkpoint: Checkpoint) -> str:
+def _choose() -> str:
     """TensorRT where it and a GPU are there, else torch, on the GPU or the CPU."""
     choices = importlib.import_module(f"{__name__}.tensorrt.choices")
-    name, reason = choices.choose_backend(checkpoint)
+    name, reason = choices.choose_backend()
     log.info("the %s backend is used: %s", name, reason)
     return str(name)

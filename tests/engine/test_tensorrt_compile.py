@@ -57,6 +57,12 @@ def xlmr(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return load(checkpoints.xlm_roberta(tmp_path_factory.mktemp("compile") / "xlmr", config=BERT))
 
 
+@pytest.fixture(scope="module")
+def cosine(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    config = checkpoints.COSINE | BERT | {"join_layer": 1}
+    return load(checkpoints.bert(tmp_path_factory.mktemp("compile") / "cosine", config=config))
+
+
 def compiled(checkpoint: Checkpoint, capability: str, dtype: str = "bf16", **more: Any) -> Compiled:
     recipe = Recipe(capability, dtype, PROFILES, more.pop("scales", None))
     return build.compile(library.load(RUNTIME), checkpoint, recipe, **more)
@@ -74,7 +80,7 @@ def test_the_llama_is_compiled_fused(llama: Checkpoint, capability: str, dtype: 
 
 
 @pytest.mark.parametrize("capability", ["8.0", "8.9"])
-@pytest.mark.parametrize("family", ["bert", "xlmr"])
+@pytest.mark.parametrize("family", ["bert", "xlmr", "cosine"])
 def test_bert_is_compiled_fused(
     family: str, capability: str, request: pytest.FixtureRequest
 ) -> None:

@@ -21,6 +21,7 @@ from tests import checkpoints, eager_trt
 
 TOLERANCE = 1e-4  # float32, on logits that lie around ±10
 ROBERTA = {"model_type": "roberta", "architectures": ["RobertaForSequenceClassification"]}
+TOGETHER = checkpoints.COSINE | {"join_layer": 0}
 VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "llama": (checkpoints.llama, {}),
     "llama, cls pooling": (checkpoints.llama, {"config": {"pooling": "cls"}}),
@@ -31,6 +32,8 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "bert, gelu_new": (checkpoints.bert, {"config": {"hidden_act": "gelu_new"}}),
     "bert, relu": (checkpoints.bert, {"config": {"hidden_act": "relu"}}),
     "xlm-roberta": (checkpoints.xlm_roberta, {}),
+    "halves apart": (checkpoints.cosine, {}),
+    "halves together from the start": (checkpoints.bert, {"config": TOGETHER}),
     "roberta": (checkpoints.xlm_roberta, {"config": ROBERTA}),
 }
 
@@ -50,16 +53,23 @@ def load(folder: Path) -> Checkpoint:
 def batch_of(checkpoint: Checkpoint, lengths: Sequence[int], seed: int = 7) -> Batch:
     """Random ids, special and padding ids among them, under random splits."""
     random = np.random.default_rng(seed)
-    typed = checkpoint.raw_config["model_type"] == "bert"
     return Batch.pack(
         [
             Pair(
                 random.integers(0, checkpoint.config.vocab_size, length, dtype=np.int32),
-                split=int(random.integers(1, length + 1)) if typed else length,
+                split=split_of(checkpoint, length, random),
             )
             for length in lengths
         ]
     )
+
+
+def split_of(checkpoint: Checkpoint, length: int, random: np.random.Generator) -> int:
+    """Where types change; a pair whose halves are encoded apart has both."""
+    if checkpoint.raw_config["model_type"] != "bert":
+        return length
+    apart = checkpoint.raw_config.get("join_layer") is not None
+    return int(random.integers(1, length if apart else length + 1))
 
 
 def reference(checkpoint: Checkpoint, batch: Batch) -> Logits:
@@ -85,7 +95,7 @@ def run(
 
 
 @settings(max_examples=8)
-@given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=9), seed=st.integers(0, 2**16))
+@given(lengths=st.lists(st.integers(2, 90), min_size=1, max_size=9), seed=st.integers(0, 2**16))
 def test_any_packing_scores_as_the_torch_network_scores_it(
     checkpoint: Checkpoint, lengths: list[int], seed: int
 ) -> None:
@@ -94,7 +104,7 @@ def test_any_packing_scores_as_the_torch_network_scores_it(
 
 
 def test_the_longest_pair_beside_the_shortest(checkpoint: Checkpoint) -> None:
-    batch = batch_of(checkpoint, [checkpoint.max_pair_tokens, 1])
+    batch = batch_of(checkpoint, [checkpoint.max_pair_tokens, 2])
     assert run(checkpoint, batch) == pytest.approx(reference(checkpoint, batch), abs=TOLERANCE)
 
 

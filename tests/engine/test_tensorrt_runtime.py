@@ -20,15 +20,19 @@ from engine.backends.tensorrt.staging import Staging
 from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.types import Checkpoint
+from tests import checkpoints
 from tests.eager_engine import Context, Engine, QueueDevice, Trt
 from tests.engine.test_tensorrt_network import TOLERANCE, batch_of, reference
 
 PROFILES = (Profile(256, 2, 200), Profile(256, 8, 40))
 
 
-@pytest.fixture(scope="module", params=["llama_folder", "bert_folder", "xlmr_folder"])
-def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
-    return load(request.getfixturevalue(request.param))
+@pytest.fixture(scope="module", params=["llama", "bert", "xlm_roberta", "cosine"])
+def checkpoint(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Checkpoint:
+    make = getattr(checkpoints, request.param)
+    return load(make(tmp_path_factory.mktemp("runtime") / request.param))
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def opened(
 
 
 @settings(max_examples=6)
-@given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=14), seed=st.integers(0, 99))
+@given(lengths=st.lists(st.integers(2, 200), min_size=1, max_size=14), seed=st.integers(0, 99))
 def test_any_batch_scores_as_the_torch_backend_scores_it(
     checkpoint: Checkpoint, lengths: list[int], seed: int
 ) -> None:

@@ -132,7 +132,6 @@ def test_a_kernel_that_cannot_be_compiled_runs_unfused_and_says_so_once(
     ],
 )
 def test_the_backend_is_chosen_from_what_is_there(  # noqa: PLR0917
-    llama_folder: Path,
     driver: bool,
     cuda: bool,
     packages: bool,
@@ -143,7 +142,7 @@ def test_the_backend_is_chosen_from_what_is_there(  # noqa: PLR0917
     monkeypatch.setattr(library, "driver_present", lambda: driver)
     monkeypatch.setattr(library, "installed", lambda runtime: packages)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    chosen, why = choices.choose_backend(load(llama_folder))
+    chosen, why = choices.choose_backend()
     assert (chosen, reason in why) == (name, True)
 
 

@@ -13,8 +13,13 @@ ACTIVATIONS = {"gelu": "GELU_ERF", "gelu_new": "GELU_TANH", "relu": "RELU"}
 def define(graph: Graph, config: BertConfig, ids: Node, box: Box) -> tuple[str, Node]:
     """ids: int32 [T]. Returns the output's name and float32 scores, one a row."""
     hidden = _embeddings(graph, config, ids)
+    apart = config.join_layer or 0
+    halves = None if config.join_layer is None else graph.box("half_")
     for layer in range(config.layers):
-        hidden = _layer(graph, config, hidden, box, f"{config.prefix}.encoder.layer.{layer}")
+        seen = halves if halves is not None and layer < apart else box
+        hidden = _layer(graph, config, hidden, seen, f"{config.prefix}.encoder.layer.{layer}")
+    if halves is not None:
+        return "row_scores", _cosine(graph, config, hidden, halves)
     first = graph.cast(graph.gather(hidden, graph.first_cells(box)), torch.float32)
     dense, out = (
         ("bert.pooler.dense", "classifier")
@@ -72,6 +77,22 @@ def _layer(graph: Graph, config: BertConfig, hidden: Node, box: Box, name: str) 
 def _add_norm(graph: Graph, config: BertConfig, update: Node, residual: Node, name: str) -> Node:
     summed = graph.add(graph.linear(update, f"{name}.dense", bias=True), residual)
     return graph.layer_norm(summed, f"{name}.LayerNorm", config.norm_eps)
+
+
+def _cosine(graph: Graph, config: BertConfig, hidden: Node, halves: Box) -> Node:
+    """Scaled cosine of each pair's two mean vectors, in float32."""
+    mask = graph.cast(graph.reshape(graph.input("half_mask", rank=2), (0, 0, 1)), torch.float32)
+    cells = graph.gather(graph.cast(hidden, torch.float32), halves.cells)
+    # the mean's length cancels in the cosine: the sum will do
+    sums = graph.reduce(graph.mul(cells, mask), "SUM", keep=False, axis=1)
+    pairs = graph.reshape(sums, (-1, 2, config.hidden_size))
+    dots = graph.reduce(graph.reduce(pairs, "PROD", keep=False, axis=1), "SUM", keep=True)
+    squares = graph.reduce(graph.mul(pairs, pairs), "SUM", keep=False, axis=2)
+    length = graph.unary(graph.reduce(squares, "PROD", keep=True), "SQRT")
+    floor = graph.constant(torch.full((1, 1), 1e-12), torch.float32)
+    cosine = graph.mul(dots, graph.unary(graph.add(length, floor), "RECIP"))
+    scale, shift = (graph.row(f"ranking.{name}", torch.float32) for name in ("scale", "shift"))
+    return graph.reshape(graph.add(graph.mul(cosine, scale), shift), (-1,))
 
 
 def _linear32(graph: Graph, x: Node, name: str) -> Node:

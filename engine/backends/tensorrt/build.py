@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from engine.backends.tensorrt import library, network, progress
+from engine.backends.tensorrt.feeds import Shape, dimensions
 from engine.backends.tensorrt.graph import Scales
 from engine.backends.tensorrt.layers import LayerReport
 from engine.backends.tensorrt.profiles import Profile
@@ -87,11 +88,11 @@ def _configure(trt: Any, config: Any, recipe: Recipe, timings: bytes) -> Any:
 
 
 def _optimization_profile(builder: Any, definition: Any, profile: Profile) -> Any:
-    largest = {"cells": (profile.rows, profile.width), "lengths": (profile.rows,)}
+    largest = Shape(profile.tokens, profile.rows, profile.width)
     made = builder.create_optimization_profile()
     for number in range(definition.num_inputs):
         name = definition.get_input(number).name
-        most = largest.get(name, (profile.tokens,))
+        most = dimensions(name, largest)
         made.set_shape(name, (1,) * len(most), tuple(max(1, n // 2) for n in most), most)
     return made
 

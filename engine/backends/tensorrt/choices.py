@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.backends.tensorrt import build, library, network, profiles
+from engine.backends.tensorrt import build, library, profiles
 from engine.backends.tensorrt.profiles import Profile
 from engine.errors import StartError
 from engine.types import Checkpoint
@@ -22,7 +22,7 @@ class Gpu:
     memory_bytes: int | None
 
 
-def choose_backend(checkpoint: Checkpoint) -> tuple[str, str]:
+def choose_backend() -> tuple[str, str]:
     """The backend for "auto", and why."""
     if not library.driver_present():
         return "torch", "there is no NVIDIA GPU here, so the CPU computes"
@@ -30,8 +30,6 @@ def choose_backend(checkpoint: Checkpoint) -> tuple[str, str]:
         return "torch", "this torch has no CUDA, so the CPU computes though a GPU is here"
     if not any(library.installed(runtime) for runtime in library.PACKAGES):
         return "torch", "TensorRT is not installed, so torch runs on the GPU"
-    if reason := network.refusal(checkpoint):
-        return "torch", f"TensorRT cannot take this checkpoint ({reason}), so torch runs on the GPU"
     return "tensorrt", "TensorRT and a GPU are here"
 
 

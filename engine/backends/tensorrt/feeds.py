@@ -31,16 +31,47 @@ def inputs(batch: Batch, positions: Ids, shape: Shape) -> dict[str, Ids]:
     """
     assert batch.tokens <= shape.tokens, "the batch's tokens fit the shape"
     assert batch.rows <= shape.rows, "the batch's rows fit the shape"
-    lengths = np.diff(batch.offsets)
-    columns = np.minimum(np.arange(shape.width), lengths[:, None] - 1)
-    row = np.repeat(np.arange(batch.rows), lengths)
+    tokens = {"ids": batch.ids, "positions": positions, "types": batch.types}
     return {
-        "ids": _filled(batch.ids, shape.tokens),
-        "positions": _filled(positions, shape.tokens),
-        "types": _filled(batch.types, shape.tokens),
-        "cells": _filled(batch.offsets[:-1, None] + columns, shape.rows),
-        "places": _filled(row * shape.width + batch.positions, shape.tokens),
-        "lengths": _filled(lengths, shape.rows, 1),
+        **{name: _filled(array, shape.tokens) for name, array in tokens.items()},
+        **_box(np.diff(batch.offsets), shape.tokens, shape.rows, shape.width),
+    }
+
+
+def half_inputs(batch: Batch, shape: Shape) -> dict[str, Ids]:
+    """Inputs of a second box, with a row for each pair's query side and one for its passage side.
+
+    half_mask: 1 where a cell is no padding.
+    """
+    lengths = np.array(batch.half_lengths, dtype=np.int32)
+    rows = 2 * shape.rows
+    box = _box(lengths, shape.tokens, rows, shape.width)
+    mask = np.arange(shape.width) < lengths[:, None]
+    return {f"half_{name}": array for name, array in box.items()} | {
+        "half_mask": _filled(mask, rows)
+    }
+
+
+def dimensions(name: str, shape: Shape) -> tuple[int, ...]:
+    """The dimensions of an input or output, by name."""
+    rows = 2 * shape.rows if name.startswith("half_") else shape.rows
+    kind = name.removeprefix("half_")
+    if kind in ("cells", "mask"):
+        return (rows, shape.width)
+    return (rows,) if kind in ("lengths", "row_scores") else (shape.tokens,)
+
+
+def _box(lengths: Ids, tokens: int, rows: int, width: int) -> dict[str, Ids]:
+    """cells, places and lengths of sequences that lie end to end; see graph.Box."""
+    starts = np.cumsum(lengths, dtype=np.int32) - lengths
+    columns = np.minimum(np.arange(width), np.maximum(lengths[:, None] - 1, 0))
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    inside = np.arange(len(row)) - np.repeat(starts, lengths)
+    last = max(int(np.sum(lengths)) - 1, 0)
+    return {
+        "cells": _filled(np.minimum(starts[:, None] + columns, last), rows),
+        "places": _filled(row * width + inside, tokens),
+        "lengths": _filled(np.maximum(lengths, 1), rows, 1),  # no kernel likes an empty row
     }
 
 

@@ -60,6 +60,11 @@ class Graph:
         """An int32 input whose dimensions are all free."""
         return self.network.add_input(name, self.trt.DataType.INT32, (-1,) * rank)
 
+    def box(self, prefix: str = "") -> Box:
+        """The inputs that say which padded view attention works on."""
+        cells = self.input(f"{prefix}cells", rank=2)
+        return Box(cells, self.input(f"{prefix}places"), self.input(f"{prefix}lengths"))
+
     def output(self, x: Node, name: str) -> None:
         """Mark an output of the network."""
         x.name = name
@@ -98,10 +103,10 @@ class Graph:
         """SIGMOID, TANH, RELU, GELU_ERF or GELU_TANH."""
         return self._out(self.network.add_activation(x, getattr(self.trt.ActivationType, kind)))
 
-    def reduce(self, x: Node, operation: str, keep: bool) -> Node:
-        """AVG or SUM over the last axis of a [T, hidden] tensor."""
+    def reduce(self, x: Node, operation: str, keep: bool, axis: int = 1) -> Node:
+        """AVG, SUM or PROD over an axis: by default, the last of a [T, hidden] tensor."""
         kind = getattr(self.trt.ReduceOperation, operation)
-        return self._out(self.network.add_reduce(x, kind, 1 << 1, keep))
+        return self._out(self.network.add_reduce(x, kind, 1 << axis, keep))
 
     def gather(self, x: Node, indices: Node) -> Node:
         """Rows of x: [N, …] at int32 indices of any shape."""

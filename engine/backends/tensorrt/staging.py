@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.backends.tensorrt import feeds
 from engine.backends.tensorrt.device import Device, Mark
-from engine.backends.tensorrt.feeds import Shape
+from engine.backends.tensorrt.feeds import Shape, dimensions
 from engine.backends.tensorrt.profiles import Profile
 from engine.errors import StartError
 from engine.types import Ids, Logits
@@ -41,14 +41,14 @@ class Staging:
     def bind(self, context: Any, shape: Shape) -> None:
         """Give a context shapes, then addresses. Raises RuntimeError where it refuses one."""
         for name, buffer in self._device.items():
-            wanted = _shape(name, shape)
+            wanted = dimensions(name, shape)
             if not context.set_input_shape(name, wanted):
                 raise RuntimeError(f"TensorRT refuses {name} of shape {list(wanted)}")
             _set_address(context, name, buffer)
         if missing := context.infer_shapes():
             raise RuntimeError(f"TensorRT lacks the shapes of {', '.join(missing)}")
         made = tuple(context.get_tensor_shape(self.output))
-        if made != _shape(self.output, shape):
+        if made != dimensions(self.output, shape):
             raise RuntimeError(f"TensorRT would give {self.output} of shape {list(made)}")
         _set_address(context, self.output, self._scores)
 
@@ -64,15 +64,8 @@ class Staging:
         return array
 
 
-def _shape(name: str, shape: Shape) -> tuple[int, ...]:
-    """The dimensions of an input or output by name."""
-    if name == "cells":
-        return (shape.rows, shape.width)
-    return (shape.rows,) if name in ("lengths", "row_scores") else (shape.tokens,)
-
-
 def _largest(name: str, profiles: Sequence[Profile]) -> int:
-    return max(prod(_shape(name, Shape(p.tokens, p.rows, p.width))) for p in profiles)
+    return max(prod(dimensions(name, Shape(p.tokens, p.rows, p.width))) for p in profiles)
 
 
 def _only_output(names: set[str]) -> str:
