@@ -35,7 +35,8 @@ def test_the_1b_compiles_with_all_attention_fused(tmp_path: Path) -> None:
     print(  # noqa: T201 - what the test is run for
         f"\n1B, {manifest.identity.dtype}, profiles "
         f"{', '.join(map(str, manifest.identity.profiles))}: built in {seconds:.0f} s, peak memory "
-        f"{peak_kib / 2**20:.1f} GiB, plan {manifest.plan_bytes / 1e9:.2f} GB"
+        f"{peak_kib / 2**20:.1f} GiB, plan {manifest.plan_bytes / 1e9:.2f} GB, activations "
+        f"{manifest.activation_bytes / 1e9:.2f} GB"
     )
     assert manifest.fused_attention == manifest.attention_layers == 16
     assert sum("q_proj" in name and "k_proj" in name for name in manifest.layers) == 16

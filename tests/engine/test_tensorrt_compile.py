@@ -73,6 +73,7 @@ def compiled(checkpoint: Checkpoint, capability: str, dtype: str = "bf16", **mor
 def test_the_llama_is_compiled_fused(llama: Checkpoint, capability: str, dtype: str) -> None:
     report = compiled(llama, capability, dtype).report
     assert report.fused_attention == llama.config.layers
+    assert report.activation_bytes > 0
     for layer in range(llama.config.layers):
         name = f"model.layers.{layer}"
         assert {f"{name}.self_attn.{x}_proj" for x in "qkv"} in report.gemms

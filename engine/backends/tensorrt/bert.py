@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from engine.backends.tensorrt.graph import Box, Graph, Node
+from engine.backends.tensorrt.attention import Box
+from engine.backends.tensorrt.graph import Graph, Node
 from engine.families.bert import BertConfig
 from engine.types import Batch, Ids
 
@@ -14,13 +15,13 @@ def define(graph: Graph, config: BertConfig, ids: Node, box: Box) -> tuple[str, 
     """ids: int32 [T]. Returns the output's name and float32 scores, one a row."""
     hidden = _embeddings(graph, config, ids)
     apart = config.join_layer or 0
-    halves = None if config.join_layer is None else graph.box("half_")
+    halves = None if config.join_layer is None else Box(graph, "half_")
     for layer in range(config.layers):
         seen = halves if halves is not None and layer < apart else box
         hidden = _layer(graph, config, hidden, seen, f"{config.prefix}.encoder.layer.{layer}")
     if halves is not None:
         return "row_scores", _cosine(graph, config, hidden, halves)
-    first = graph.cast(graph.gather(hidden, graph.first_cells(box)), torch.float32)
+    first = graph.cast(graph.gather(hidden, box.first()), torch.float32)
     dense, out = (
         ("bert.pooler.dense", "classifier")
         if config.prefix == "bert"
@@ -67,7 +68,7 @@ def _layer(graph: Graph, config: BertConfig, hidden: Node, box: Box, name: str) 
         )
         for part in ("query", "key", "value")
     ]
-    mixed = graph.attend(heads, width, config.hidden_size, box, f"{name}.attention.self")
+    mixed = box.attend(heads, width, config.hidden_size, f"{name}.attention.self")
     hidden = _add_norm(graph, config, mixed, hidden, f"{name}.attention.output")
     inner = graph.linear(hidden, f"{name}.intermediate.dense", bias=True)
     inner = graph.activation(inner, ACTIVATIONS[config.activation])

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,19 +18,6 @@ _TYPES = {
     torch.int32: "INT32",
     torch.float8_e4m3fn: "FP8",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """The padded [rows, width] view that attention alone works on.
-
-    cells: int32 [rows, width], the token that each cell shows; padding shows any token.
-    places: int32 [T], each token's cell, counted row by row. lengths: int32 [rows].
-    """
-
-    cells: Node
-    places: Node
-    lengths: Node
 
 
 class Graph:
@@ -60,11 +46,6 @@ class Graph:
         """An int32 input whose dimensions are all free."""
         return self.network.add_input(name, self.trt.DataType.INT32, (-1,) * rank)
 
-    def box(self, prefix: str = "") -> Box:
-        """The inputs that say which padded view attention works on."""
-        cells = self.input(f"{prefix}cells", rank=2)
-        return Box(cells, self.input(f"{prefix}places"), self.input(f"{prefix}lengths"))
-
     def output(self, x: Node, name: str) -> None:
         """Mark an output of the network."""
         x.name = name
@@ -75,7 +56,7 @@ class Graph:
         value = value.to(dtype).contiguous()
         self._kept.append(value)
         weights = self.trt.Weights(self._type(dtype), value.data_ptr(), value.numel())
-        return self._out(self.network.add_constant(tuple(value.shape), weights), name)
+        return self.out(self.network.add_constant(tuple(value.shape), weights), name)
 
     def weight(self, name: str) -> torch.Tensor:
         """A tensor of the checkpoint."""
@@ -83,40 +64,40 @@ class Graph:
 
     def cast(self, x: Node, dtype: torch.dtype) -> Node:
         """x in another dtype."""
-        return self._out(self.network.add_cast(x, self._type(dtype)))
+        return self.out(self.network.add_cast(x, self._type(dtype)))
 
     def add(self, a: Node, b: Node) -> Node:
         """a + b, of equal rank, with broadcasting."""
         operation = self.trt.ElementWiseOperation.SUM
-        return self._out(self.network.add_elementwise(a, b, operation))
+        return self.out(self.network.add_elementwise(a, b, operation))
 
     def mul(self, a: Node, b: Node) -> Node:
         """a · b, of equal rank, with broadcasting."""
         operation = self.trt.ElementWiseOperation.PROD
-        return self._out(self.network.add_elementwise(a, b, operation))
+        return self.out(self.network.add_elementwise(a, b, operation))
 
     def unary(self, x: Node, operation: str) -> Node:
         """SQRT, RECIP and their like."""
-        return self._out(self.network.add_unary(x, getattr(self.trt.UnaryOperation, operation)))
+        return self.out(self.network.add_unary(x, getattr(self.trt.UnaryOperation, operation)))
 
     def activation(self, x: Node, kind: str) -> Node:
         """SIGMOID, TANH, RELU, GELU_ERF or GELU_TANH."""
-        return self._out(self.network.add_activation(x, getattr(self.trt.ActivationType, kind)))
+        return self.out(self.network.add_activation(x, getattr(self.trt.ActivationType, kind)))
 
     def reduce(self, x: Node, operation: str, keep: bool, axis: int = 1) -> Node:
         """AVG, SUM or PROD over an axis: by default, the last of a [T, hidden] tensor."""
         kind = getattr(self.trt.ReduceOperation, operation)
-        return self._out(self.network.add_reduce(x, kind, 1 << axis, keep))
+        return self.out(self.network.add_reduce(x, kind, 1 << axis, keep))
 
     def gather(self, x: Node, indices: Node) -> Node:
         """Rows of x: [N, …] at int32 indices of any shape."""
-        return self._out(self.network.add_gather(x, indices, 0))
+        return self.out(self.network.add_gather(x, indices, 0))
 
     def reshape(self, x: Node, shape: Sequence[int]) -> Node:
         """0 keeps a dimension, one -1 is inferred."""
         layer = self.network.add_shuffle(x)
         layer.reshape_dims = tuple(shape)
-        return self._out(layer)
+        return self.out(layer)
 
     def embed(self, name: str, ids: Node) -> Node:
         """Rows of a table of the checkpoint."""
@@ -136,39 +117,11 @@ class Graph:
     def matmul(self, x: Node, weight: Node, name: str = "") -> Node:
         """x · weightᵀ."""
         none, turned = self.trt.MatrixOperation.NONE, self.trt.MatrixOperation.TRANSPOSE
-        return self._out(self.network.add_matrix_multiply(x, none, weight, turned), name)
+        return self.out(self.network.add_matrix_multiply(x, none, weight, turned), name)
 
     def row(self, name: str, dtype: torch.dtype) -> Node:
         """A vector of the checkpoint as [1, size]."""
         return self.constant(self.weight(name)[None], dtype, name)
-
-    def attend(self, heads: Sequence[Node], dim: int, width: int, box: Box, name: str) -> Node:
-        """Bidirectional attention inside each row of the box.
-
-        heads: q [T, heads, dim], k and v [T, kv_heads, dim]. Returns [T, width = heads · dim].
-        """
-        q, k, v = heads
-        # the layer has no scale of its own
-        q = self.mul(q, self.constant(torch.full((1, 1, 1), dim**-0.5), self.dtype))
-        kinds = (self.trt.AttentionNormalizationOp.SOFTMAX, self.trt.CausalMaskKind.NONE)
-        boxed = [self._turned(self.gather(x, box.cells)) for x in (q, k, v)]
-        layer = self.network.add_attention_v2(*boxed, *kinds)
-        layer.decomposable = False  # the build fails rather than run attention unfused
-        layer.key_value_lengths = box.lengths
-        mixed = self._turned(self._out(layer, name))
-        return self.gather(self.reshape(mixed, (-1, width)), box.places)
-
-    def rotate(self, x: Node, cos: Node, sin: Node, positions: Node) -> Node:
-        """Rotary embedding, halves layout. x: [T, heads, dim], tables: [positions, dim / 2]."""
-        heads = self.reshape(x, (0, 0, 1, -1))
-        layer = self.network.add_rotary_embedding(heads, cos, sin, False, 0)
-        layer.set_input(3, self.reshape(positions, (-1, 1)))
-        return self.reshape(self._out(layer), (0, 0, -1))
-
-    def first_cells(self, box: Box) -> Node:
-        """The first token of each row: int32 [rows]."""
-        column = self.constant(torch.zeros(1), torch.int32)
-        return self.reshape(self._out(self.network.add_gather(box.cells, column, 1)), (-1,))
 
     def rms_norm(self, x: Node, name: str, eps: float) -> Node:
         """Root-mean-square norm in float32. Written out: INormalization subtracts the mean."""
@@ -187,28 +140,23 @@ class Graph:
         parts = [self.row(f"{name}.{part}", torch.float32) for part in ("weight", "bias")]
         layer = self.network.add_normalization_v2(self.cast(x, torch.float32), *parts, 1 << 1)
         layer.epsilon = eps
-        return self.cast(self._out(layer, name), self.dtype)
-
-    def _turned(self, x: Node) -> Node:
-        """[rows, a, b, dim] → [rows, b, a, dim]."""
-        layer = self.network.add_shuffle(x)
-        layer.first_transpose = self.trt.Permutation([0, 2, 1, 3])
-        return self._out(layer)
+        return self.cast(self.out(layer, name), self.dtype)
 
     def _quantized(self, x: Node, scale: float) -> Node:
         step = self.constant(torch.tensor(scale), torch.float32)
-        small = self._out(self.network.add_quantize(x, step, self.trt.DataType.FP8))
-        return self._out(self.network.add_dequantize(small, step, self._type(self.dtype)))
+        small = self.out(self.network.add_quantize(x, step, self.trt.DataType.FP8))
+        return self.out(self.network.add_dequantize(small, step, self._type(self.dtype)))
 
     def _quantized_weight(self, weight: torch.Tensor, scale: float, name: str) -> Node:
         small = self.constant((weight.float() / scale), torch.float8_e4m3fn, name)
         step = self.constant(torch.tensor(scale), torch.float32)
-        return self._out(self.network.add_dequantize(small, step, self._type(self.dtype)))
+        return self.out(self.network.add_dequantize(small, step, self._type(self.dtype)))
 
     def _type(self, dtype: torch.dtype) -> Any:
         return getattr(self.trt.DataType, _TYPES[dtype])
 
-    def _out(self, layer: Any, name: str = "") -> Node:
+    def out(self, layer: Any, name: str = "") -> Node:
+        """The output of a layer that was just added."""
         assert layer is not None, f"the network API refused a layer {name}"
         if name:
             layer.name = name

@@ -7,21 +7,28 @@ from dataclasses import dataclass
 from engine.errors import StartError
 
 _LAYER = re.compile(r"^Name: (?P<name>.+?)_myl(?P<profile>\d+)_\d+, LayerType: (?P<kind>\w+)", re.M)
+_ACTIVATIONS = re.compile(r"^Total Activation Memory: (\d+) bytes", re.M)
 _SUFFIX = re.compile(r" \[profile \d+\]")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """The first profile's layers as (name, kind), in the order they run; empty if not reported."""
+    """The first profile's layers as (name, kind), in the order they run; empty if not reported.
+
+    activation_bytes: device memory that the hungriest profile needs beside the weights.
+    """
 
     layers: tuple[tuple[str, str], ...]
+    activation_bytes: int = 0
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> "LayerReport":
         """From a builder's verbose messages, at detailed profiling verbosity."""
-        found = [match for line in lines for match in _LAYER.finditer(line)]
+        text = "\n".join(lines)
+        found = [m for m in _LAYER.finditer(text) if int(m["profile"]) == 0]
         return cls(
-            tuple((_SUFFIX.sub("", m["name"]), m["kind"]) for m in found if int(m["profile"]) == 0)
+            tuple((_SUFFIX.sub("", m["name"]), m["kind"]) for m in found),
+            max(map(int, _ACTIVATIONS.findall(text)), default=0),
         )
 
     @property

@@ -3,7 +3,8 @@
 import torch
 
 from engine.architectures.llama import rope_frequencies
-from engine.backends.tensorrt.graph import Box, Graph, Node
+from engine.backends.tensorrt.attention import Box, rotate
+from engine.backends.tensorrt.graph import Graph, Node
 from engine.families.llama import LlamaConfig
 from engine.types import Batch, Ids
 
@@ -17,7 +18,7 @@ def define(graph: Graph, config: LlamaConfig, ids: Node, box: Box) -> tuple[str,
     if config.pooling == "avg":
         # the head is linear: it commutes with the mean, which is left to the caller
         return "token_scores", _head(graph, config, hidden)
-    return "row_scores", _head(graph, config, graph.gather(hidden, graph.first_cells(box)))
+    return "row_scores", _head(graph, config, graph.gather(hidden, box.first()))
 
 
 def positions(config: LlamaConfig, batch: Batch) -> Ids:
@@ -34,8 +35,10 @@ class _Body:
         # angles in float32, whatever the dtype: large positions lose phase in bfloat16
         rows = torch.arange(config.max_pair_tokens, dtype=torch.float32)[:, None]
         angles = rows * rope_frequencies(config.rope, config.head_dim)
-        self.cos = graph.constant(angles.cos(), graph.dtype, "rotary.cos")
-        self.sin = graph.constant(angles.sin(), graph.dtype, "rotary.sin")
+        self.tables = (
+            graph.constant(angles.cos(), graph.dtype, "rotary.cos"),
+            graph.constant(angles.sin(), graph.dtype, "rotary.sin"),
+        )
 
     def layer(self, hidden: Node, name: str) -> Node:
         graph, eps = self.graph, self.config.norm_eps
@@ -50,8 +53,8 @@ class _Body:
             graph.reshape(graph.linear(x, f"{name}.{part}_proj"), (-1, heads, dim))
             for part, heads in zip("qkv", self.heads, strict=True)
         )
-        q, k = (graph.rotate(part, self.cos, self.sin, self.positions) for part in (q, k))
-        mixed = graph.attend((q, k, v), dim, self.config.heads * dim, self.box, name)
+        q, k = (rotate(graph, part, self.tables, self.positions) for part in (q, k))
+        mixed = self.box.attend((q, k, v), dim, self.config.heads * dim, name)
         return graph.linear(mixed, f"{name}.o_proj")
 
     @property

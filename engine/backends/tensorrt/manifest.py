@@ -57,13 +57,15 @@ class Manifest:
     """A plan's identity, the file's size and hash, and what the compiler reported.
 
     fused_attention, attention_layers: how many of how many attention layers run as one kernel.
-    layers: the first profile's, as the compiler named them.
+    layers: the first profile's, as the compiler named them. activation_bytes: device memory beside
+    the plan's own.
     """
 
     name: str
     identity: Identity
     plan_bytes: int
     plan_sha256: str
+    activation_bytes: int
     fused_attention: int
     attention_layers: int
     layers: tuple[str, ...]

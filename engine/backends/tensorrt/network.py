@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from engine import architectures
+from engine.backends.tensorrt.attention import Box
 from engine.backends.tensorrt.feeds import Shape, half_inputs, inputs
 from engine.backends.tensorrt.graph import Graph, Scales
 from engine.types import Batch, Checkpoint, Ids
@@ -32,7 +33,7 @@ def define(
     graph = Graph(trt, network, weights, dtype, scales)
     family = importlib.import_module(f"{__package__}.{checkpoint.family}")
     ids = graph.input("ids")
-    box = graph.box()
+    box = Box(graph)
     name, scores = family.define(graph, checkpoint.config, ids, box)
     graph.output(scores, name)
     return graph

@@ -89,6 +89,7 @@ def _fill(folder: Path, checkpoint: Checkpoint, identity: Identity, compiled: Co
         identity=identity,
         plan_bytes=plan.nbytes,
         plan_sha256=hashlib.sha256(plan).hexdigest(),
+        activation_bytes=compiled.report.activation_bytes,
         fused_attention=compiled.report.fused_attention,
         attention_layers=checkpoint.config.layers,
         layers=tuple(f"{name} [{kind}]" for name, kind in compiled.report.layers),
