@@ -1,12 +1,14 @@
 """PyTorch: on an NVIDIA GPU in half precision with varlen attention, else on the CPU in float32."""
 
 import logging
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine import architectures, cpus
 from engine.architectures.packing import Packing
+from engine.architectures.replay import Replay, capture
 from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.types import Batch, Checkpoint, Limits, Logits
@@ -20,33 +22,49 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class TorchBackend:
-    """Runs one network on one device. varlen: whether attention takes all pairs at once."""
+    """Runs one network on one device.
+
+    varlen: whether attention takes all pairs at once. replay: runs small batches, if given.
+    """
 
     def __init__(
-        self, network: nn.Module, limits: Limits, device: torch.device, varlen: bool = False
+        self,
+        network: nn.Module,
+        limits: Limits,
+        device: torch.device,
+        varlen: bool = False,
+        replay: Replay | None = None,
     ) -> None:
         self.limits = limits
         self._network = network
         self._device = device
         self._varlen = varlen
+        self._replay = replay
 
     @torch.inference_mode()
     def score(self, batch: Batch) -> Logits:
         """Raw logits, float32 [rows]. Raises MemoryError where the device has too little."""
-        ids, positions, types = (
-            torch.from_numpy(array).to(self._device)
-            for array in (batch.ids, batch.positions, batch.types)
-        )
-        packing = Packing.of(batch, self._device, self._varlen)
         try:
-            logits: Logits = self._network(ids, positions, types, packing).cpu().numpy()
+            small = self._replay is not None and self._replay.takes(batch)
+            scored = self._replay.score(batch) if self._replay and small else self._run(batch)
+            logits: Logits = scored.cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error  # the engine's word for it
         return logits
 
     def close(self) -> None:
         """Free the weights."""
+        self._replay = None
         del self._network
+
+    def _run(self, batch: Batch) -> Tensor:
+        ids, positions, types = (
+            torch.from_numpy(array).to(self._device)
+            for array in (batch.ids, batch.positions, batch.types)
+        )
+        packing = Packing.of(batch, self._device, self._varlen)
+        logits: Tensor = self._network(ids, positions, types, packing)
+        return logits
 
 
 def open(checkpoint: Checkpoint, config: EngineConfig) -> TorchBackend:
@@ -83,7 +101,18 @@ def _open_cuda(checkpoint: Checkpoint, config: EngineConfig) -> TorchBackend:
             f"the weights do not fit GPU {index}: {free} of {total} MiB are free. Free some"
         ) from error
     varlen = _has_varlen(device, dtype)
-    return TorchBackend(network, _limits(_CUDA_LIMITS, checkpoint, config), device, varlen)
+    limits = _limits(_CUDA_LIMITS, checkpoint, config)
+    replay = Replay(network, device, capture) if varlen and _repeats(checkpoint) else None
+    return TorchBackend(network, limits, device, varlen, replay)
+
+
+def _repeats(checkpoint: Checkpoint) -> bool:
+    """Whether the network does the same for every batch of one shape, so that it can be recorded.
+
+    RoBERTa counts positions, and a ranker of halves splits pairs, by what is in the batch.
+    """
+    config: Any = checkpoint.config
+    return checkpoint.family == "llama" or (config.prefix == "bert" and config.join_layer is None)
 
 
 def _cuda_dtype(asked: str, device: torch.device) -> torch.dtype:

@@ -6,6 +6,7 @@ The fused forms are the plain forms: stacked weights, varlen attention, compiled
 import itertools
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from engine import checkpoint as checkpoints_of
 from engine.architectures import packing as packings
 from engine.architectures import pointwise
 from engine.architectures.packing import Packing
+from engine.architectures.replay import Replay, Run
 from engine.architectures.stacking import Stack
 from engine.backends import torch as torch_backend
 from engine.backends.tensorrt import choices, library
+from engine.backends.torch import TorchBackend
 from engine.config import EngineConfig
 from engine.errors import StartError
-from engine.types import Checkpoint
+from engine.types import Checkpoint, Limits
 from tests.engine.test_tensorrt_network import batch_of, reference
 
 FOLDERS = ["llama_folder", "bert_folder", "xlmr_folder"]
@@ -60,9 +63,11 @@ def one_by_one(q: Tensor, k: Tensor, v: Tensor, *lengths: Any, enable_gqa: bool)
     ends, same, longest, _ = lengths
     assert torch.equal(ends, same)
     assert ends.dtype == torch.int32
-    assert int(ends.diff().max()) == longest
+    assert int(ends.diff().max()) <= longest
     parts = []
-    for start, end in itertools.pairwise(ends.tolist()):
+    for start, end in itertools.pairwise([*ends.tolist(), len(q)]):
+        if start == end:
+            continue
         q_, k_, v_ = (x[start:end].transpose(0, 1) for x in (q, k, v))
         mixed = functional.scaled_dot_product_attention(q_, k_, v_, enable_gqa=enable_gqa)
         parts.append(mixed.transpose(0, 1))
@@ -78,6 +83,50 @@ def test_varlen_attention_is_asked_for_what_the_runs_compute(
     arrays = [torch.from_numpy(array) for array in (batch.ids, batch.positions, batch.types)]
     logits = network(*arrays, Packing.of(batch, CPU, varlen=True))
     assert logits.tolist() == pytest.approx(reference(checkpoint, batch), abs=1e-4)
+
+
+def opened_small(
+    folder: Path, record: Callable[[Run], Run]
+) -> tuple[Checkpoint, TorchBackend, list[Run]]:
+    """A backend that records small batches, as on a GPU; and what it recorded."""
+    checkpoint = load(folder)
+    network = architectures.load(checkpoint, torch.float32, CPU)
+    recorded: list[Run] = []
+
+    def capture(run: Run) -> Run:
+        recorded.append(run)
+        return record(run)
+
+    replay = Replay(network, CPU, capture)
+    return checkpoint, TorchBackend(network, Limits(4096, 64), CPU, True, replay), recorded
+
+
+@pytest.mark.parametrize("name", ["llama_folder", "bert_folder"])
+def test_small_batches_of_one_shape_share_a_recording_and_score_right(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packings, "varlen_attn", one_by_one)
+    folder = request.getfixturevalue(name)
+    checkpoint, backend, recorded = opened_small(folder, lambda run: run)
+    for lengths in ([30, 9], [63], [5] * 8, [64, 20, 5], [512, 511]):
+        batch = batch_of(checkpoint, lengths)
+        assert backend.score(batch) == pytest.approx(reference(checkpoint, batch), abs=1e-4)
+    assert len(recorded) == 1
+
+
+def test_what_cannot_be_recorded_runs_plainly_and_says_so_once(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(run: Run) -> Run:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(packings, "varlen_attn", one_by_one)
+    checkpoint, backend, recorded = opened_small(llama_folder, refuse)
+    batch = batch_of(checkpoint, [30, 9])
+    for _ in range(4):
+        assert backend.score(batch) == pytest.approx(reference(checkpoint, batch), abs=1e-4)
+    assert len(recorded) == 1
+    assert sum("without graphs" in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
