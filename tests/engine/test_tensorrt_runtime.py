@@ -152,6 +152,26 @@ def test_more_than_the_buffers_hold_is_an_error(tiny: Checkpoint) -> None:
         staging.fill({"ids": np.zeros(257, dtype=np.int32)}, device)
 
 
+def test_a_refused_call_leaves_nothing_running_and_the_next_batch_is_right(
+    tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, device = opened(tiny)
+    batch = batch_of(tiny, [200, 150, 33, 30])
+    answers = iter([True, False])
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "execute_async_v3", lambda context, stream: next(answers))
+        with pytest.raises(RuntimeError, match="TensorRT could not run Shape"):
+            backend.score(batch)
+    assert device.queue == []
+    assert backend.score(batch) == pytest.approx(reference(tiny, batch), abs=TOLERANCE)
+
+
+def test_a_batch_larger_than_any_profile_is_run_in_several_calls(tiny: Checkpoint) -> None:
+    backend, _ = opened(tiny)
+    batch = batch_of(tiny, [200, 200, 200, 150])
+    assert backend.score(batch) == pytest.approx(reference(tiny, batch), abs=TOLERANCE)
+
+
 def test_closing_waits_for_what_runs(tiny: Checkpoint) -> None:
     backend, device = opened(tiny)
     done: list[str] = []

@@ -4,6 +4,7 @@ Packed tokens in every linear layer; padding, to a box of rows and width, in att
 """
 
 import mmap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ def open(checkpoint: Checkpoint, config: EngineConfig) -> TensorRTBackend:
             f"{checkpoint.max_pair_tokens}: lower the pair limit, or build the plan again"
         )
     engine = _load(trt, folder / PLAN)
-    return TensorRTBackend(trt, engine, checkpoint, profiles, device)
+    backend = TensorRTBackend(trt, engine, checkpoint, profiles, device)
+    if config.max_batch_tokens is not None:
+        backend.limits = replace(backend.limits, max_batch_tokens=config.max_batch_tokens)
+    return backend
 
 
 def _load(trt: Any, path: Path) -> Any:

@@ -25,7 +25,10 @@ _ROUND = {"tokens": 64, "rows": 4, "width": 32}  # shapes of graphs, so that few
 
 
 class TensorRTBackend:
-    """One plan on one GPU. Opened, used and closed by one thread."""
+    """One plan on one GPU. Opened, used and closed by one thread.
+
+    limits may be raised: a batch that is larger than a profile is run in several calls.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,14 @@ class TensorRTBackend:
         self._graphs = Graphs(device)
 
     def score(self, batch: Batch) -> Logits:
-        """Raw logits, float32 [rows]."""
+        """Raw logits, float32 [rows]. Raises RuntimeError where TensorRT refuses a call."""
+        try:
+            return self._score(batch)
+        except BaseException:
+            self._device.mark().synchronize()  # the next batch may use the buffers again
+            raise
+
+    def _score(self, batch: Batch) -> Logits:
         logits = np.empty(batch.rows, dtype=np.float32)
         running: list[tuple[Call, Batch, Staging, Mark]] = []
         for number, call in enumerate(cut(batch.lengths, self._profiles)):
