@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         None,
         description="A TensorRT plan made by `crossrank build`; else one is built at first start.",
     )
-    devices: Annotated[tuple[int, ...], NoDecode] = Field(
+    devices: Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode] = Field(
         (), description="GPUs to use, such as `0,1`; else the first."
     )
     max_pair_tokens: int | None = Field(

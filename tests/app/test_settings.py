@@ -31,6 +31,9 @@ def test_every_setting_reaches_its_place(monkeypatch: pytest.MonkeyPatch) -> Non
         CROSSRANK_MODEL_ALIASES="a/b, c/d,",
         CROSSRANK_CACHE_DIR="/cache",
         CROSSRANK_MAX_PAIR_TOKENS="256",
+        CROSSRANK_DEVICES="0, 1",
+        CROSSRANK_PLAN="/plans/mine",
+        CROSSRANK_DTYPE="fp16",
         HF_TOKEN="hf_secret",
         HF_HUB_OFFLINE="1",
     )
@@ -38,6 +41,7 @@ def test_every_setting_reaches_its_place(monkeypatch: pytest.MonkeyPatch) -> Non
     assert loaded.model_aliases == ("a/b", "c/d")
     engine = loaded.engine()
     assert (str(engine.cache_dir), engine.max_pair_tokens) == ("/cache", 256)
+    assert (engine.devices, str(engine.plan), engine.dtype) == ((0, 1), "/plans/mine", "fp16")
     assert (engine.hub_token, engine.offline) == ("hf_secret", True)
 
 

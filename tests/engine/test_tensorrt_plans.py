@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from app.commands.build import Bar
 from engine import checkpoint as checkpoints_of
 from engine.backends.tensorrt import choices, library, plans
 from engine.backends.tensorrt.choices import Gpu
@@ -178,30 +177,3 @@ def test_profiles_leave_room_for_the_weights(checkpoint: Checkpoint) -> None:
     with pytest.raises(StartError, match="0 MiB of GPU memory hold a batch of"):
         choices.choose_profiles(checkpoint, Gpu("8.9", weights), None)
     assert choices.choose_profiles(checkpoint, ADA, None)[0].width == checkpoint.max_pair_tokens
-
-
-class Terminal:
-    """Keeps what is written."""
-
-    def __init__(self, terminal: bool) -> None:
-        self.text, self._terminal = "", terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
-
-    def write(self, text: str) -> int:
-        self.text += text
-        return len(text)
-
-    def flush(self) -> None: ...
-
-
-@pytest.mark.parametrize(("terminal", "lines"), [(True, 1), (False, 11)])
-def test_progress_is_one_line_on_a_terminal_and_a_few_in_a_log(terminal: bool, lines: int) -> None:
-    out = Terminal(terminal)
-    bar = Bar(out)  # type: ignore[arg-type]
-    for number in range(1001):
-        bar.tell(number / 1000, "phase")
-    bar.end()
-    assert out.text.count("\n") == lines
-    assert "100 %" in out.text
