@@ -26,6 +26,10 @@ _PANELS = (
     ("overload", "_overload"),
     ("soak", "_memory"),
 )
+_KEY = (
+    "Real server processes on loopback, a fresh one for each scenario, one compute thread.\n"
+    "fake: no network is computed; tiny: a seeded 4-layer BERT; shipped: the checkpoint of make run"
+)
 
 
 def draw(content: Mapping[str, Any], path: Path) -> None:
@@ -38,11 +42,8 @@ def draw(content: Mapping[str, Any], path: Path) -> None:
             else:
                 axis.axis("off")
         _health(axes.flat[-1], content["rows"])
-        figure.suptitle(
-            f"crossrank under load: {content['hardware']}\nreal server processes on loopback, "
-            "one fresh server a panel",
-            fontsize=12,
-        )
+        figure.suptitle(f"crossrank under load: {content['hardware']}", fontsize=12)
+        figure.supxlabel(_KEY, fontsize=9)
         figure.savefig(path, dpi=110)
         plt.close(figure)
 
@@ -91,10 +92,11 @@ def _overload(axis: Any, curves: Mapping[str, Any]) -> None:
     seconds = range(len(line))
     good, refused = [s["ok"] for s in line], [s["refused"] for s in line]
     axis.bar(seconds, good, color=_GREEN, label="ranked (200)")
-    axis.bar(seconds, refused, bottom=good, color=_GREY, label="refused at once (503, 504)")
+    axis.bar(seconds, refused, bottom=good, color=_GREY, label="refused (503) or out of time (504)")
     axis.set_title("Overload: 24 callers, a queue for about ten requests")
     axis.set_xlabel("seconds")
     axis.set_ylabel("answers a second")
+    axis.margins(y=0.25)
     axis.legend()
 
 
@@ -115,13 +117,13 @@ def _health(axis: Any, rows: list[dict[str, Any]]) -> None:
     places = np.arange(len(rows))
     for key, label, colour, shift in (
         ("health_p99_ms", "health", _BLUE, 0.2),
-        ("machine_p99_ms", "the probe's own wake-up: the machine's noise", _GREY, -0.2),
+        ("machine_p99_ms", "the machine's own delay in waking the probe", _GREY, -0.2),
     ):
         values = [row[key] for row in rows][::-1]
         axis.barh(places + shift, values, height=0.38, color=colour, label=label)
     axis.set_yticks(places, names)
     axis.axvline(_HEALTH_PROMISE_MS, color=_RED, linestyle="--")
     axis.set_title(f"Health while the load runs: p99 (red: {_HEALTH_PROMISE_MS} ms)")
-    axis.legend(loc="lower right")
+    axis.legend(loc="upper right")
     axis.set_xlabel("milliseconds, each on a new connection")
     axis.grid(visible=False, axis="y")
