@@ -19,13 +19,6 @@ _STYLE = {
     "axes.titleweight": "bold", "axes.titlesize": 11, "axes.titlelocation": "left",
     "font.size": 9.5, "legend.frameon": False,
 }  # fmt: skip
-_PANELS = (
-    ("rising load", "_latency"),
-    ("rising load", "_throughput"),
-    ("burst", "_burst"),
-    ("overload", "_overload"),
-    ("soak", "_memory"),
-)
 _KEY = (
     "Real server processes on loopback, a fresh one for each scenario, one compute thread.\n"
     "fake: no network is computed; tiny: a seeded 4-layer BERT; shipped: the checkpoint of make run"
@@ -36,9 +29,13 @@ def draw(content: Mapping[str, Any], path: Path) -> None:
     """Write the PNG. Panels of scenarios that were not run stay empty."""
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(3, 2, figsize=(12, 12.5), layout="constrained")
-        for (name, panel), axis in zip(_PANELS, axes.flat, strict=False):
+        panels = (
+            ("rising load", _latency), ("rising load", _throughput), ("burst", _burst),
+            ("overload", _overload), ("soak", _memory),
+        )  # fmt: skip
+        for (name, panel), axis in zip(panels, axes.flat, strict=False):
             if name in content["curves"]:
-                globals()[panel](axis, content["curves"][name])
+                panel(axis, content["curves"][name])
             else:
                 axis.axis("off")
         _health(axes.flat[-1], content["rows"])
