@@ -1,7 +1,10 @@
 """The `crossrank` command."""
 
 import argparse
+import logging
+import os
 import sys
+import threading
 
 from app import logs
 from app import settings as configuration
@@ -23,10 +26,18 @@ def main() -> int:
     try:
         settings = configuration.load()
         logs.configure(settings.log_level, settings.log_format)
-        return serve(settings)
+        return _left(serve(settings))
     except StartError as error:
         sys.stderr.write(f"crossrank: {error}\n")
         return 2
+
+
+def _left(status: int) -> int:
+    """Leave at once if a device thread is stuck: Python cannot tear itself down around one."""
+    if any(thread.name == "device" for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(status)
+    return status
 
 
 if __name__ == "__main__":
