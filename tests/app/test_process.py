@@ -108,6 +108,7 @@ def test_a_stuck_device_ends_the_process_with_an_error(bert_folder: Path) -> Non
         with pytest.raises(urllib.error.HTTPError) as failed:
             post(f"{url}/v1/ranking", ranking())
         assert failed.value.code == 500
+        failed.value.close()
         assert process.wait() == 1
 
 
