@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 Refuse = Callable[[str, int, str], Response]  # path, status, message
 
 _TOO_LARGE = "the body is larger than {} bytes: send fewer or shorter passages"
+_TOO_SLOW = "the body did not arrive within {:g} s: send it faster, or in smaller requests"
+_STOPPED = "the service stopped before the body was there: send the request again"
 _LINGER_SECONDS = 5.0  # for the rest of a body that is refused
 _NOT_JSON = "the body must be JSON: send Content-Type: application/json"
 
@@ -21,9 +23,12 @@ _NOT_JSON = "the body must be JSON: send Content-Type: application/json"
 class Intake:
     """ASGI layer around the routes."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, refuse: Refuse) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, max_body_seconds: float, refuse: Refuse
+    ) -> None:
         self._app = app
         self._limit = max_body_bytes
+        self._seconds = max_body_seconds
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,15 +41,27 @@ class Intake:
             return
         body = _Body(receive)
         try:
-            content = await body.read(headers.get("content-length", ""), self._limit)
+            async with asyncio.timeout(self._seconds):
+                content = await body.read(headers.get("content-length", ""), self._limit)
         except _TooLargeError:
-            refusal = self._refuse(scope["path"], 413, _TOO_LARGE.format(self._limit))
-            refusal.headers["connection"] = "close"
+            refusal = self._closing(scope, 413, _TOO_LARGE.format(self._limit))
             await refusal(scope, receive, _then_drop(send, body, self._limit))
+            return
+        except TimeoutError:
+            await self._closing(scope, 408, _TOO_SLOW.format(self._seconds))(scope, receive, send)
+            return
+        except asyncio.CancelledError:  # the server has stopped waiting for this client
+            await self._closing(scope, 503, _STOPPED)(scope, receive, send)
             return
         except _GoneError:
             return
         await _Answering(receive, send).run(self._app, scope, content)
+
+    def _closing(self, scope: Scope, status: int, message: str) -> Response:
+        """A refusal after which the connection is of no more use: the body is not all read."""
+        refusal = self._refuse(scope["path"], status, message)
+        refusal.headers["connection"] = "close"
+        return refusal
 
 
 class _TooLargeError(Exception):

@@ -60,7 +60,12 @@ def create_app(
 
 def _add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Layers around the routes; the last one added is the outermost."""
-    app.add_middleware(Intake, max_body_bytes=settings.max_body_bytes, refuse=errors.response)
+    app.add_middleware(
+        Intake,
+        max_body_bytes=settings.max_body_bytes,
+        max_body_seconds=settings.request_timeout_seconds,
+        refuse=errors.response,
+    )
     if keys := read_keys(settings.api_keys.get_secret_value(), settings.api_key_file):
         app.add_middleware(ApiKeys, keys=keys, refuse=errors.response)
     if settings.cors_origins:

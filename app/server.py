@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import ssl
+import threading
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import uvicorn
 
@@ -57,7 +58,7 @@ async def freeze_heap(service: Service) -> None:
 
 
 def serve(settings: Settings) -> int:
-    """Run until told to stop. Returns 0 after a clean stop; ends the process with 1 otherwise.
+    """Run until told to stop. Returns 0 after a clean stop, 1 after a failure or a forced one.
 
     Raises StartError for settings that cannot be served.
     """
@@ -76,18 +77,12 @@ def serve(settings: Settings) -> int:
         server.run()
     except SystemExit:  # uvicorn's word for a port that is taken; it has logged it
         failed = True
-    if failed or server.force_exit or not server.started:
-        _leave()
-    return 0
-
-
-def _leave() -> NoReturn:
-    """End the process with status 1 at once.
-
-    A device thread that is stuck in native code would abort an interpreter that winds down.
-    """
-    logging.shutdown()
-    os._exit(1)
+    status = int(failed or server.force_exit or not server.started)
+    if any(thread.name.startswith("device") for thread in threading.enumerate()):
+        # stuck in a batch: an interpreter that winds down around it would abort
+        logging.shutdown()
+        os._exit(status)
+    return status
 
 
 def _config(app: Any, settings: Settings) -> uvicorn.Config:

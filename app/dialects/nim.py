@@ -101,7 +101,7 @@ class Error(BaseModel):
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 404, 413, 415, 422, 500, 503, 504)
+    for status in (400, 401, 404, 408, 413, 415, 422, 500, 503, 504)
 }
 
 

@@ -71,6 +71,33 @@ async def test_hanging_up_in_the_middle_of_the_body_is_no_error(bert_folder: Pat
         assert caller.answers == []
 
 
+async def test_a_body_that_takes_too_long_is_refused(bert_folder: Path) -> None:
+    caller = Caller()
+    app = create_app(settings(bert_folder, backend="fake", request_timeout_seconds=0.02))
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        caller.incoming.put_nowait({"type": "http.request", "body": b"{", "more_body": True})
+        await app(dict(SCOPE), caller.incoming.get, caller.send)
+    assert caller.answers[0]["status"] == 408
+    assert b"did not arrive within 0.02 s" in caller.answers[1]["body"]
+
+
+async def test_a_stopping_server_answers_a_client_whose_body_is_not_all_there(
+    bert_folder: Path,
+) -> None:
+    caller = Caller()
+    app = create_app(settings(bert_folder, backend="fake"))
+    async with app.router.lifespan_context(app):
+        await ready(app)
+        caller.incoming.put_nowait({"type": "http.request", "body": b"{", "more_body": True})
+        request = asyncio.create_task(app(dict(SCOPE), caller.incoming.get, caller.send))
+        await settle()
+        request.cancel()
+        await request
+    assert caller.answers[0]["status"] == 503
+    assert (b"connection", b"close") in caller.answers[0]["headers"]
+
+
 async def test_a_server_that_cancels_the_request_is_obeyed(bert_folder: Path) -> None:
     gate, caller = Gate(Limits(512, 2)), Caller()
     app = app_at(gate, settings(bert_folder))
