@@ -2,9 +2,9 @@
 
 from pydantic import JsonValue
 
-QUERY = "How do I keep basil fresh?"
+QUERY = "How can I stop my dog from barking at night?"
 PASSAGES: list[JsonValue] = [
-    "Basil is grown in many warm countries and sold fresh or dried.",
-    "Stand the cut stems in a glass of water and leave it on the counter.",
-    "The keep of a castle was its strongest tower.",
+    "Night barking dogs kept the village awake.",
+    "Tire the puppy out with a long evening walk, ignore the noise, and reward quiet.",
+    "The bark of an oak tree is rough.",
 ]
