@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check format mini clean
+CLIENTS := .venv-clients
+
+.PHONY: run test test-clients check format mini clean
 
 run: $(VENV)/.run  ## serve the shipped checkpoint on port 8000 (CROSSRANK_PORT moves it)
 	@$(BIN)/crossrank serve
 
 test: $(VENV)/.dev  ## the whole suite: no GPU, no model hub
 	$(BIN)/pytest
+
+test-clients: $(VENV)/.run $(CLIENTS)/.installed  ## real client SDKs against a running server
+	SERVER_PYTHON=$(BIN)/python $(CLIENTS)/bin/python -m pytest tests/clients --confcutdir=tests/clients -W ignore
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -26,7 +31,7 @@ mini: $(VENV)/.dev  ## train the shipped checkpoint again (about half an hour on
 	$(BIN)/python -m models.mini.train --work build/mini
 
 clean:  ## remove everything that was installed or built
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,4 +47,11 @@ $(VENV)/.run: $(VENV)/.venv pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+# The SDKs want versions of their own, and none of them needs crossrank.
+$(CLIENTS)/.installed: tests/clients/requirements.txt
+	@echo "Installing the clients into $(CLIENTS)"
+	@$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
 	@touch $@

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app import dialects
+from app import dialects, shared_paths
 from app.names import UnknownModelError
 from engine import errors
 
@@ -35,6 +35,8 @@ _WORDS = {  # pydantic's problem types in words that say what to change; others 
     "string_unicode": "must be valid Unicode: it holds a lone surrogate",
     "list_type": "must be a list",
     "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
 }
 _SHOWN = 3  # problems named in one message
 _NAME_LENGTH = 64
@@ -59,19 +61,32 @@ async def _engine_error(request: Request, error: Exception) -> JSONResponse:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     after = getattr(error, "retry_after", None)
     headers = {} if after is None else {"Retry-After": str(after)}
-    return response(request.url.path, status, str(error), **headers)
+    return _answer(dialects.of(request.scope), error, status, str(error), **headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    path = request.url.path
-    return response(path, *explain(error.errors(), dialects.at(path).fields))
+    problems, dialect = error.errors(), dialects.of(request.scope)
+    location = problems[0]["loc"]
+    if location[1:2] and location[1] in shared_paths.names(request.url.path):
+        dialect = dialects.load()[location[1]]
+        problems = [{**p, "loc": (location[0], *p["loc"][2:])} for p in problems]
+    told = RequestValidationError(problems)
+    return _answer(dialect, told, *explain(problems, dialect.fields))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     message = _REASONS.get(error.status_code, error.detail)
-    return response(request.url.path, error.status_code, message, **dict(error.headers or {}))
+    dialect, headers = dialects.of(request.scope), dict(error.headers or {})
+    return _answer(dialect, error, error.status_code, message, **headers)
+
+
+def _answer(
+    dialect: dialects.Dialect, error: Exception, status: int, message: str, **headers: str
+) -> JSONResponse:
+    status, message = dialect.restate(error, dialect.STATUSES.get(status, status), message)
+    return JSONResponse(dialect.error_body(status, message), status, headers=headers)
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
@@ -95,6 +110,19 @@ def explain(
     shown = [f"{_place(p['loc'])}: {_words(p)}" for p in problems[:_SHOWN]]
     more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     return 422, "; ".join(shown + more)
+
+
+def malformed(error: Exception) -> bool:
+    """Whether the body is not JSON."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else ()
+    return any(problem["type"] == "json_invalid" for problem in problems)
+
+
+def unknown_field(error: Exception) -> str | None:
+    """The first field, safe to print, that the dialect does not have; None if there is none."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else ()
+    found = (p["loc"] for p in problems if p["type"] == "extra_forbidden")
+    return next(map(_place, found), None)
 
 
 def _words(problem: Mapping[str, Any]) -> str:

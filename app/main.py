@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from prometheus_client import start_http_server
 
-from app import dialects, errors, operations
+from app import errors, operations, playground, shared_paths
 from app.intake import Intake
 from app.observe import Observe
 from app.security import ApiKeys, read_keys
@@ -47,9 +47,9 @@ def create_app(
     )
     metrics = Metrics()
     app.state.service = Service(settings, metrics, on_fatal, open_backend)
-    for dialect in dialects.load().values():
-        app.include_router(dialect.router)
+    app.include_router(shared_paths.router())
     app.include_router(operations.router)
+    app.include_router(playground.router)
     if settings.metrics_port is None:
         app.include_router(operations.metrics_router)
     errors.install(app)

@@ -15,6 +15,7 @@ from engine.errors import StartError
 Refuse = Callable[..., Response]  # path, status, message, headers
 
 OPEN = ("/v1/health/", "/health")
+PAGE = "/"  # the playground: it holds no secret, and asks for the key itself
 _MESSAGE = "a valid API key is needed: send Authorization: Bearer KEY or X-API-Key: KEY"
 _SHOWN_DIGITS = 8  # of the hash, in logs: enough to tell keys apart, too few to find them
 
@@ -28,7 +29,7 @@ class ApiKeys:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(OPEN):
+        if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         digest = _digest(_given(Headers(scope=scope)))
@@ -39,6 +40,10 @@ class ApiKeys:
             return
         headers = {"WWW-Authenticate": "Bearer"}
         await self._refuse(scope["path"], 401, _MESSAGE, **headers)(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path == PAGE or path.startswith(OPEN)
 
 
 def read_keys(listed: str, file: Path | None) -> list[str]:

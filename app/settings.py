@@ -4,11 +4,12 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import nim_environment
 from engine.config import EngineConfig
 from engine.errors import StartError
 
@@ -84,6 +85,12 @@ class Settings(BaseSettings):
     compute_threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the model; else the CPUs at hand."
     )
+    lenient: bool = Field(
+        False, description="NIM's dialect also takes `top_n` and `return_documents`."
+    )
+    report_truncated: bool = Field(
+        False, description="Say for every result whether its pair was cut: `truncated`."
+    )
     api_keys: SecretStr = Field(
         SecretStr(""), description="Accepted API keys, separated by commas; none: no key is asked."
     )
@@ -108,6 +115,10 @@ class Settings(BaseSettings):
     faults: str = Field(
         "", description="Inject faults, to try them out: `error=0.01,memory=0.01,nan=0.01,seed=7`."
     )
+    download_only: bool = Field(
+        False, description="Fetch and verify the checkpoint, then exit instead of serving."
+    )
+    show_config: bool = Field(False, description="Show every setting, then exit.")
     shutdown_seconds: int = Field(
         30, ge=1, description="How long a stopping server waits for accepted requests."
     )
@@ -146,13 +157,32 @@ class Settings(BaseSettings):
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the environment. Raises StartError for unknown names and for values out of bounds."""
+    """Read the environment. Raises StartError for unknown names and for values out of bounds.
+
+    NIM's names are read too; ours win, whatever they say.
+    """
     _refuse_unknown(environment)
+    ours = {name.upper() for name, value in environment.items() if value}
+    given = {
+        field: found
+        for field, found in nim_environment.fields(environment).items()
+        if variable(field) not in ours
+    }
+    for name, value in nim_environment.otel(environment).items():
+        os.environ.setdefault(name, value)  # its SDK reads them there
     try:
-        return Settings()
+        values: dict[str, Any] = {field: found.value for field, found in given.items()}
+        return Settings(**values)
     except ValidationError as error:
-        problems = [f"{_named(str(e['loc'][0]))}: {e['msg']}" for e in error.errors()]
+        named = {field: found.name for field, found in given.items()}
+        places = [(str(e["loc"][0]), e["msg"]) for e in error.errors()]
+        problems = [f"{named.get(place) or _named(place)}: {message}" for place, message in places]
         raise StartError("; ".join(problems)) from error
+
+
+def ignored(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """NIM's names in the environment that mean nothing here."""
+    return nim_environment.ignored(environment)
 
 
 def variable(field: str) -> str:

@@ -11,7 +11,7 @@ from engine.errors import StartError
 log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FILES = [
+FILES = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -66,7 +66,7 @@ def _download(config: EngineConfig, revision: str | None) -> tuple[Path, str]:
             cache_dir=config.cache_dir,
             token=config.hub_token,
             local_files_only=config.offline,
-            allow_patterns=_FILES,
+            allow_patterns=FILES,
         )
     except Exception as error:  # its own errors, its HTTP client's, the disk's: no common root
         raise StartError(_explain(config, revision, error)) from error

@@ -4,11 +4,12 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from tokenizers import Tokenizer
 
-from engine import cpus
+from engine import clipping, cpus
 from engine.errors import InputTooLongError, InvalidTextError
 from engine.pair_form import pair_form
 from engine.types import Checkpoint, Pair, Query, Truncate
@@ -58,20 +59,39 @@ class PairTokenizer:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
     def _query_ids(self, text: str) -> list[int]:
+        _check_unicode(text)
         return self._ids([self._form.query_text.format(query=text)])[0]
 
     def _pairs(self, query: Query, head: list[int], passages: Sequence[str]) -> list[Pair]:
-        form = self._form.passage_text
-        tails = self._ids([form.format(query=query.text, passage=text) for text in passages])
+        limit = min(self._limit, query.max_pair_tokens or self._limit)
+        room = limit - self._form.specials - len(head)
+        kept = [self._shortened(query, text, room) for text in passages]
+        tails = self._tails(query.text, kept)
         if query.truncate is Truncate.NONE:
-            longest = self._form.specials + len(head) + max(map(len, tails), default=0)
-            if longest > self._limit:
-                raise InputTooLongError(longest, self._limit)
-        return [self._form.assemble(head, tail, self._limit, query.truncate) for tail in tails]
+            excess = max(map(len, tails), default=0) - room
+            if excess > 0:
+                raise InputTooLongError(limit + excess, limit)
+        pairs = [self._form.assemble(head, tail, limit, query.truncate) for tail in tails]
+        return [
+            replace(pair, truncated=pair.truncated or len(text) < len(given))
+            for pair, text, given in zip(pairs, kept, passages, strict=True)
+        ]
+
+    def _shortened(self, query: Query, text: str, room: int) -> str:
+        """The passage within its own limit, and cut from the left to fit where that is asked."""
+        _check_unicode(text)
+        if query.max_passage_tokens is not None:
+            text = clipping.first(self._tokenizer, text, query.max_passage_tokens)
+        if query.truncate is Truncate.START:
+            while text and (excess := len(self._tails(query.text, [text])[0]) - room) > 0:
+                text = clipping.without_first(self._tokenizer, text, excess)
+        return text
+
+    def _tails(self, query: str, passages: Sequence[str]) -> list[list[int]]:
+        form = self._form.passage_text
+        return self._ids([form.format(query=query, passage=text) for text in passages])
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        for text in texts:
-            _check_unicode(text)
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 

@@ -19,16 +19,22 @@ Logits = NDArray[np.float32]
 
 
 class Truncate(StrEnum):
-    """What to do with a pair over the token limit: refuse the request, or cut from the right."""
+    """What to do with a pair over the token limit: refuse the request, or cut the passage.
+
+    END cuts from the right, START from the left; either way the query is cut last, from the right.
+    """
 
     NONE = "NONE"
     END = "END"
+    START = "START"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """One request: a question and the passages to order by relevance to it.
 
+    max_pair_tokens: this request's own limit for a pair, where it is below the checkpoint's.
+    max_passage_tokens: what is kept of every passage, whatever the length of the pair.
     timeout: seconds after which nobody wants the answer any more. trace: whatever the caller wants
     to find again in the reports of the batches that served it.
     """
@@ -36,6 +42,8 @@ class Query:
     text: str
     passages: Sequence[str]
     truncate: Truncate = Truncate.NONE
+    max_pair_tokens: int | None = None
+    max_passage_tokens: int | None = None
     timeout: float | None = None
     trace: object = None
 

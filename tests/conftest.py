@@ -7,6 +7,8 @@ from hypothesis import settings
 
 from tests import checkpoints
 
+collect_ignore = ["clients"]  # they run in an environment of their own: make test-clients
+
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")
 

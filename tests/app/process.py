@@ -11,15 +11,16 @@ from contextlib import contextmanager
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "app"]
+COMMAND = ["-m", "app"]
 
 
 @contextmanager
-def crossrank(**settings: str) -> Iterator[subprocess.Popen[str]]:
+def crossrank(python: str = sys.executable, **settings: str) -> Iterator[subprocess.Popen[str]]:
     """The process, on a free loopback port, with these settings and no others."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("CROSSRANK_", "HF_"))}
     environment |= {"CROSSRANK_HOST": "127.0.0.1", "CROSSRANK_PORT": "0", **settings}
-    with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    command = [python, *COMMAND]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield process
         finally:

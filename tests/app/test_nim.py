@@ -4,23 +4,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from app.main import create_app
-from engine.types import Batch, Limits, Logits
+from engine.types import Limits
 from tests.app.serving import Client, app_at, ranking, serving, settings
-from tests.gate import Gate
+from tests.gate import Gate, by_length
 
 pytestmark = pytest.mark.anyio
 
 PATHS = ["/v1/ranking", "/rerank", "/v1/retrieval/nvidia/llama-3_2-nv-rerankqa-1b-v2/reranking"]
 NEW, OLD = "nvidia/llama-nemotron-rerank-1b-v2", "nvidia/llama-3.2-nv-rerankqa-1b-v2"
-
-
-def by_length(batch: Batch) -> Logits:
-    """The longer the pair, the lower the logit."""
-    return np.diff(batch.offsets).astype(np.float32) / np.float32(-4)
 
 
 @pytest.fixture

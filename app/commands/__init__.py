@@ -1,0 +1,1 @@
+"""What the `crossrank` command can do, one file a group. Each returns the exit status."""
