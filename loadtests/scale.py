@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 CONFIG = Path(__file__).resolve().parent.parent / "docker" / "haproxy" / "haproxy.cfg"
@@ -89,7 +89,8 @@ class Load:
     def run(self, requests: int, during: Callable[[], None] | None = None) -> dict[str, object]:
         """Send this many requests, and more until the event is over, which starts a third in."""
         self._left = requests
-        self._expected = _logits(self._ask(self._connect()))
+        with closing(self._connect()) as connection:
+            self._expected = _logits(self._ask(connection))
         clients = [threading.Thread(target=self._client) for _ in range(self._clients)]
         over = during is None
         for client in clients:
@@ -112,17 +113,18 @@ class Load:
         }
 
     def _client(self) -> None:
-        connection = self._connect()
-        while self._take():
-            start = time.perf_counter()
-            try:
-                outcome = self._judge(self._ask(connection))
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                outcome, connection = repr(error), self._connect()
-            with self._lock:
-                self._outcomes[outcome] += 1
-                self._longest = max(self._longest, time.perf_counter() - start)
-                self._lock.notify_all()
+        with closing(self._connect()) as connection:
+            while self._take():
+                start = time.perf_counter()
+                try:
+                    outcome = self._judge(self._ask(connection))
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    outcome = repr(error)
+                    connection.close()  # the next request opens it again
+                with self._lock:
+                    self._outcomes[outcome] += 1
+                    self._longest = max(self._longest, time.perf_counter() - start)
+                    self._lock.notify_all()
 
     def _take(self) -> bool:
         with self._lock:
@@ -156,20 +158,28 @@ def _logits(answer: tuple[int, bytes]) -> dict[int, float]:
 class Process:
     """A process whose log is read to its end; await_line waits for a line of it."""
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self._lines: list[str] = []
         self._more = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._more:
-                self._lines.append(line)
-                self._more.notify_all()
+        with self._process.stdout as log:
+            for line in log:
+                with self._more:
+                    self._lines.append(line)
+                    self._more.notify_all()
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end(signal.SIGTERM)
 
     def seen(self) -> int:
         """How many lines there were so far."""
@@ -187,7 +197,9 @@ class Process:
     def end(self, number: signal.Signals) -> int:
         """Send the signal and wait for the exit status."""
         self._process.send_signal(number)
-        return self._process.wait(60)
+        status = self._process.wait(60)
+        self._reader.join(60)
+        return status
 
 
 class Fleet:
@@ -202,7 +214,7 @@ class Fleet:
         config = folder / "haproxy.cfg"
         config.write_text(proxy_config(CONFIG.read_text(), self.port, self._ports))
         haproxy = shutil.which("haproxy") or "/usr/sbin/haproxy"
-        self._proxy = Process([haproxy, "-W", "-db", "-f", str(config)], dict(os.environ))
+        self._proxy = Process([haproxy, "-W", "-db", "-f", str(config)])
         self._proxy.await_line("Loading success")
 
     def kill(self) -> None:
