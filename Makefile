@@ -26,9 +26,9 @@ check: $(VENV)/.dev  ## format, lint, types
 test-fleet: $(VENV)/.dev $(TOOLS)/.installed  ## Prometheus, the proxy, manifests: needs tools, says which
 	PATH="$(CURDIR)/$(TOOLS)/bin:/usr/sbin:$$PATH" $(BIN)/pytest -m fleet
 
-check-docker: $(TOOLS)/.installed  ## the Dockerfile and the shell scripts; needs shellcheck
+check-docker: $(TOOLS)/.installed  ## the Dockerfile and the shell scripts
 	$(TOOLS)/bin/hadolint Dockerfile
-	shellcheck docker/*.sh .ci/run
+	$(TOOLS)/bin/shellcheck docker/*.sh .ci/run
 
 lock: $(TOOLS)/.installed  ## write the images' lock files again
 	docker/lock.sh

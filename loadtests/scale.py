@@ -270,9 +270,9 @@ def fleet(count: int, threads: int) -> Iterator[Fleet]:
 
 
 def proxy_config(shipped: str, port: int, replicas: Sequence[int]) -> str:
-    """The shipped configuration, with loopback ports where it has Docker's name server."""
+    """The shipped configuration, with loopback ports where it asks the name server."""
     servers = "\n".join(f"  server replica{i} 127.0.0.1:{p}" for i, p in enumerate(replicas))
-    local = re.sub(r"resolvers docker\n(?:  .*\n)+", "", shipped)
+    local = re.sub(r"resolvers containers\n(?:  .*\n)+", "", shipped)
     local = re.sub(r"^  server-template .*$", servers, local, flags=re.MULTILINE)
     return local.replace("bind :8000", f"bind 127.0.0.1:{port}")
 
