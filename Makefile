@@ -38,7 +38,7 @@ lock-check: $(TOOLS)/.installed  ## whether the lock files are what `make lock` 
 	diff docker/requirements-cpu.lock build/lock/requirements-cpu.lock
 	diff docker/requirements-gpu.lock build/lock/requirements-gpu.lock
 
-sbom: $(VENV)/.run $(TOOLS)/.installed  ## bill of materials (CycloneDX) and licences, into build/
+sbom: $(VENV)/.dev $(TOOLS)/.installed  ## bill of materials (CycloneDX) and licences, into build/
 	docker/sbom.sh $(BIN)/python build
 
 format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
