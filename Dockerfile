@@ -39,7 +39,7 @@ WORKDIR /opt/crossrank
 # Documentation only: CROSSRANK_PORT moves it.
 EXPOSE 8000
 # Ready means: send traffic. The first start of a large model may download and build for a long time.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["docker/healthcheck.sh"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["/opt/crossrank/docker/healthcheck.sh"]
 # `docker run IMAGE` serves; `docker run IMAGE rank …` is that command.
 ENTRYPOINT ["crossrank"]
 CMD ["serve"]

@@ -105,6 +105,11 @@ def test_every_layer_says_why_it_is_there() -> None:
         explained = explained or line.startswith("#")
 
 
+def test_the_image_s_version_is_the_project_s() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"ARG VERSION={project['version']}\n" in DOCKERFILE
+
+
 def test_the_image_is_what_nvidia_s_operator_and_charts_expect() -> None:
     assert 'com.nvidia.nim.model_download_protocol="native-v1"' in DOCKERFILE
     assert "install -y --no-install-recommends curl" in DOCKERFILE
