@@ -99,9 +99,12 @@ class Load:
             with self._lock:
                 self._lock.wait_for(lambda: self._outcomes.total() >= requests // 3)
                 self._left += sys.maxsize  # until the event is over
-            during()
-            with self._lock:
-                over, self._left = True, requests // 3
+            try:
+                during()
+                over = True
+            finally:
+                with self._lock:
+                    self._left = requests // 3 if over else 0
         for client in clients:
             client.join()
         assert over
