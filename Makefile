@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 CLIENTS := .venv-clients
+TOOLS := .venv-tools
 
-.PHONY: run test test-clients check format load audit mini clean
+.PHONY: run test test-clients test-fleet check check-docker lock lock-check sbom format load audit mini clean
 
 run: $(VENV)/.run  ## serve the shipped checkpoint on port 8000 (CROSSRANK_PORT moves it)
 	@$(BIN)/crossrank serve
@@ -21,6 +22,24 @@ check: $(VENV)/.dev  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+test-fleet: $(VENV)/.dev $(TOOLS)/.installed  ## Prometheus, the proxy, manifests: needs tools, says which
+	PATH="$(CURDIR)/$(TOOLS)/bin:/usr/sbin:$$PATH" $(BIN)/pytest -m fleet
+
+check-docker: $(TOOLS)/.installed  ## the Dockerfile and the shell scripts
+	$(TOOLS)/bin/hadolint Dockerfile
+	$(TOOLS)/bin/shellcheck docker/*.sh .ci/run
+
+lock: $(TOOLS)/.installed  ## write the images' lock files again
+	docker/lock.sh
+
+lock-check: $(TOOLS)/.installed  ## whether the lock files are what `make lock` would write
+	rm -rf build/lock && mkdir -p build/lock && docker/lock.sh build/lock
+	diff docker/requirements-cpu.lock build/lock/requirements-cpu.lock
+	diff docker/requirements-gpu.lock build/lock/requirements-gpu.lock
+
+sbom: $(VENV)/.dev $(TOOLS)/.installed  ## bill of materials (CycloneDX) and licences, into build/
+	docker/sbom.sh $(BIN)/python build
 
 format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
@@ -37,7 +56,7 @@ mini: $(VENV)/.dev  ## train the shipped checkpoint again (about half an hour on
 	$(BIN)/python -m models.mini.train --work build/mini
 
 clean:  ## remove everything that was installed or built
-	rm -rf $(VENV) $(CLIENTS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -68,4 +87,11 @@ $(VENV)/.load: $(VENV)/.run
 
 $(VENV)/.audit: $(VENV)/.run
 	$(PIP) -e '.[audit]'
+	@touch $@
+
+# Nothing of these is in an image, or beside the project's own packages.
+$(TOOLS)/.installed: docker/tools.txt
+	@echo "Installing the tools into $(TOOLS)"
+	@$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r docker/tools.txt
 	@touch $@
