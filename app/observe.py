@@ -8,6 +8,7 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import dialects
 from app.exchange import Exchange, begin
 from app.telemetry import Metrics
 
@@ -53,7 +54,7 @@ class Observe:
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(route, status).inc()
+        self._metrics.requests.labels(dialects.name_of(scope), route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         log.info("%s %s %d %.1f ms", scope["method"], route, status, seconds * 1000)
 

@@ -19,6 +19,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKENS = tuple(2**n for n in range(4, 18))
+_SHARES = (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1)
 _ROWS = tuple(2**n for n in range(11))
 STAGES = ("tokenize", "queue", "inference")
 
@@ -32,7 +33,7 @@ class Metrics:
             collector(registry=self.registry)
         self.triton = TritonCounters()
         self.registry.register(self.triton)
-        self.requests = self._counter("requests", "Requests answered.", "route", "code")
+        self.requests = self._counter("requests", "Requests answered.", "dialect", "route", "code")
         self.request_seconds = self._histogram(
             "request_seconds", "Time from the first byte to the last.", _SECONDS, "route"
         )  # fmt: skip
@@ -48,12 +49,16 @@ class Metrics:
         self.batch_tokens = self._histogram("batch_tokens", "Tokens in a batch.", _TOKENS)
         self.batch_rows = self._histogram("batch_rows", "Pairs in a batch.", _ROWS)
         self.batch_seconds = self._histogram("batch_seconds", "A batch in the backend.", _SECONDS)
+        self.batch_padding = self._histogram(
+            "batch_padding_ratio", "Share of attention's cells that is padding.", _SHARES
+        )
         self.failed_batches = self._counter("failed_batches", "Batches that the backend failed.")
 
     def batch(self, report: BatchReport) -> None:
         """Count one batch. Called on the device thread."""
         self.batch_tokens.observe(report.tokens)
         self.batch_rows.observe(report.rows)
+        self.batch_padding.observe(1 - report.tokens / report.cells)
         self.batch_seconds.observe(report.seconds)
         self.triton.exec_count += 1
         if report.failed:

@@ -185,10 +185,12 @@ class Ranking:
 class BatchReport:
     """What one batch cost, for whoever keeps the metrics.
 
-    seconds: time in the backend. traces: those of the requests it served.
+    cells: tokens that attention worked on, padding included. seconds: time in the backend. traces:
+    those of the requests it served.
     """
 
     tokens: int
+    cells: int
     rows: int
     seconds: float
     failed: bool

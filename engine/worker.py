@@ -110,11 +110,11 @@ class Worker:
                 logits = _checked(backend.score(batch), batch.rows)
         except Exception as error:
             log.exception("a batch of %d pairs, %d tokens failed", batch.rows, batch.tokens)
-            self._report(slots, batch, start, failed=True)
+            self._report(backend, slots, batch, start, failed=True)
             if isinstance(error, MemoryError):
                 self.backlog.ran_out_of_memory()
             return self._retry(backend, slots) if retry else [np.nan] * len(slots)
-        self._report(slots, batch, start, failed=False)
+        self._report(backend, slots, batch, start, failed=False)
         self.backlog.ran_well()
         scores: list[float] = logits.tolist()
         return scores
@@ -123,10 +123,13 @@ class Worker:
         halves = (slots[: len(slots) // 2], slots[len(slots) // 2 :])
         return [x for half in halves if half for x in self._score(backend, half, retry=False)]
 
-    def _report(self, slots: Slots, batch: Batch, start: float, failed: bool) -> None:
+    def _report(
+        self, backend: Backend, slots: Slots, batch: Batch, start: float, failed: bool
+    ) -> None:
         seconds = time.monotonic() - start
         traces = [job.trace for job in {slot.key for slot in slots} if job.trace is not None]
-        self._on_batch(BatchReport(batch.tokens, batch.rows, seconds, failed, traces))
+        cells = backend.cells(batch)
+        self._on_batch(BatchReport(batch.tokens, cells, batch.rows, seconds, failed, traces))
 
     def _stuck(self) -> None:
         """Runs on the watchdog's thread."""

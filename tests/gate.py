@@ -49,6 +49,9 @@ class Gate:
             raise outcome
         return self._score(batch)
 
+    def cells(self, batch: Batch) -> int:
+        return batch.tokens
+
     def close(self) -> None:
         self.closed.set()
 

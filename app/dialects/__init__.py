@@ -75,6 +75,14 @@ def pick(scope: Scope, name: str) -> None:
     scope[_PICKED] = name
 
 
+def name_of(scope: Scope) -> str:
+    """The dialect a request was answered in; none where its path is no dialect's."""
+    if _PICKED in scope:
+        return str(scope[_PICKED])
+    owners = serving(scope["path"])
+    return next(iter(owners)) if len(owners) == 1 else "none"
+
+
 def of(scope: Scope) -> Dialect:
     """The dialect of a request: its body's choice, else its path's."""
     return load()[scope[_PICKED]] if _PICKED in scope else at(scope["path"])

@@ -25,6 +25,10 @@ class Backend(Protocol):
         """Raw logits, float32 [rows], in the batch's order. May raise; the batch then failed."""
         ...
 
+    def cells(self, batch: Batch) -> int:
+        """Token cells that attention works on for this batch, padding included."""
+        ...
+
     def close(self) -> None: ...
 
 

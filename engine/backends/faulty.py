@@ -45,6 +45,10 @@ class FaultyBackend:
             logits[self._random.randrange(batch.rows)] = np.nan
         return logits
 
+    def cells(self, batch: Batch) -> int:
+        """As wrapped."""
+        return self._backend.cells(batch)
+
     def close(self) -> None:
         """Close what is wrapped."""
         self._backend.close()

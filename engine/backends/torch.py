@@ -52,6 +52,10 @@ class TorchBackend:
             raise MemoryError(str(error)) from error  # the engine's word for it
         return logits
 
+    def cells(self, batch: Batch) -> int:
+        """Nothing is padded."""
+        return batch.tokens
+
     def close(self) -> None:
         """Free the weights."""
         self._replay = None

@@ -138,10 +138,11 @@ async def test_metrics_count_what_happened(client: Client) -> None:
     assert found["crossrank_truncated_pairs_total"] == 1
     assert found["crossrank_batch_rows_sum"] == 3
     assert found["crossrank_batch_tokens_sum"] == found["crossrank_tokens_total"]
+    assert found["crossrank_batch_padding_ratio_sum"] == 0
     assert found["crossrank_queue_tokens"] == 0
-    assert found["crossrank_requests_total{code=200}{route=/v1/ranking}"] == 1
-    assert found["crossrank_requests_total{code=422}{route=/v1/ranking}"] == 1
-    assert found["crossrank_requests_total{code=404}{route=none}"] == 1
+    assert found["crossrank_requests_total{code=200}{dialect=nim}{route=/v1/ranking}"] == 1
+    assert found["crossrank_requests_total{code=422}{dialect=nim}{route=/v1/ranking}"] == 1
+    assert found["crossrank_requests_total{code=404}{dialect=none}{route=none}"] == 1
     for stage in ("tokenize", "queue", "inference"):
         assert found[f"crossrank_stage_seconds_count{{stage={stage}}}"] == 1
     assert (await client.get("/v1/metrics")).status_code == 200

@@ -68,6 +68,12 @@ class TensorRTBackend:
             self._collect(logits, *each)
         return logits
 
+    def cells(self, batch: Batch) -> int:
+        """The padded boxes of attention, over all calls."""
+        lengths = batch.lengths
+        calls = cut(lengths, self._profiles)
+        return sum(len(call.rows) * max(lengths[row] for row in call.rows) for call in calls)
+
     def close(self) -> None:
         """Free contexts and buffers."""
         self._device.mark().synchronize()
