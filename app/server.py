@@ -92,7 +92,7 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:
         port=settings.port,
         log_config=None,
         access_log=False,
-        limit_concurrency=settings.max_connections,
+        limit_concurrency=settings.max_connections + 1,  # uvicorn refuses at its limit already
         timeout_graceful_shutdown=settings.shutdown_seconds + _LAST_WORDS_SECONDS,
         **_tls(settings),
     )

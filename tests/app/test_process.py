@@ -122,6 +122,21 @@ def test_a_port_that_is_taken_is_a_failure(bert_folder: Path) -> None:
         assert "address already in use" in log
 
 
+def test_more_open_connections_than_allowed_are_refused(bert_folder: Path) -> None:
+    settings = {"CROSSRANK_MAX_CONNECTIONS": "1", "CROSSRANK_BACKEND": "fake"}
+    with crossrank(CROSSRANK_CHECKPOINT=str(bert_folder), **settings) as process:
+        url = url_when_ready(process)
+        assert post(f"{url}/v1/ranking", ranking())["rankings"]
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as idle:
+            idle.sendall(b"GET /v1/version HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert idle.recv(12) == b"HTTP/1.1 200"  # and it stays open
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                post(f"{url}/v1/ranking", ranking())
+            assert refused.value.code == 503
+            refused.value.close()
+
+
 def until_admitted(url: str, requests: int) -> None:
     """Ask until this many requests are admitted."""
     wanted = f"nv_inference_pending_request_count {requests}.0"

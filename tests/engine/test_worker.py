@@ -250,3 +250,13 @@ async def test_a_backend_that_cannot_open_is_the_caller_s_error() -> None:
     worker = Worker(refuse, lambda report: None, lambda: None)
     with pytest.raises(StartError, match="no such device"):
         await worker.start()
+
+
+async def test_a_warm_up_that_fails_is_the_caller_s_error() -> None:
+    class Cold(Gate):
+        def score(self, batch: Batch) -> Logits:
+            raise RuntimeError("no kernel for this device")
+
+    worker = Worker(Cold, lambda report: None, lambda: None)
+    with pytest.raises(RuntimeError, match="no kernel"):
+        await worker.start()
