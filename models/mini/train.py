@@ -34,7 +34,6 @@ class Recipe:
     lists_per_step: int = 16
     warm_up: int = 20
     learning_rate: float = 1e-4
-    right_weight: float = 0.15
     distance_weight: float = 0.05
 
 
@@ -45,7 +44,6 @@ class Step:
     chunks: list[dict[str, Tensor]]
     order: Tensor
     targets: Tensor
-    right: Tensor
 
 
 def main() -> None:
@@ -109,14 +107,11 @@ def tokenized(tokenizer: Tokenizer, lists: list[RankedList]) -> Step:
         )
         chunks.append(dict(encoded))
     targets = torch.tensor([item.similarities for item in lists])
-    right = torch.tensor([item.right for item in lists])
-    return Step(
-        chunks, torch.tensor(order).argsort(), targets * network.SCALE + network.SHIFT, right
-    )
+    return Step(chunks, torch.tensor(order).argsort(), targets * network.SCALE + network.SHIFT)
 
 
 def _loss(model: network.Ranker, step: Step, recipe: Recipe) -> Tensor:
-    """Match the teacher's ranking of each list, its scale, and know the right passage."""
+    """Match the teacher's ranking of each list, and its scale."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = torch.cat([model(**chunk) for chunk in step.chunks])
     scores = logits[step.order].view_as(step.targets)
@@ -124,9 +119,8 @@ def _loss(model: network.Ranker, step: Step, recipe: Recipe) -> Tensor:
     ranking = functional.kl_div(
         scores.log_softmax(dim=1), wanted, log_target=True, reduction="batchmean"
     )
-    right = functional.cross_entropy(scores, step.right, ignore_index=-1)
     distance = functional.mse_loss(scores, step.targets)
-    return ranking + recipe.right_weight * right + recipe.distance_weight * distance
+    return ranking + recipe.distance_weight * distance
 
 
 if __name__ == "__main__":
