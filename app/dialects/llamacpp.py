@@ -86,7 +86,8 @@ _ERRORS = results.errors(LlamaCppError, (400, 401, 413, 415, 429, 500, 503, 504)
 @router.post("/v1/reranking", responses=_ERRORS, response_model_exclude_none=True)
 async def rank(request: LlamaCppRequest, serving: Serving) -> Answer:
     """Order documents by relevance; over-long pairs are refused."""
-    passages = texts(request.texts or request.documents)
+    given = [texts(each) for each in (request.texts, request.documents) if each]
+    passages = given[0]  # the other form is checked all the same
     ranking = await serving.rank(None, Query(request.query, passages))
     if request.texts:
         return _listed(ranking, request, passages)

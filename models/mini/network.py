@@ -40,8 +40,8 @@ class Ranker(nn.Module):
         for number, layer in enumerate(self.bert.encoder.layer):
             seen = apart if number < JOIN_LAYER else together.expand_as(apart)
             hidden = layer(hidden, attention_mask=_additive(seen, hidden.dtype))
-        sides = [_mean(hidden.float(), real & (passage == side)) for side in (False, True)]
-        cosine = functional.cosine_similarity(*sides)
+        query = _mean(hidden.float(), real & ~passage)
+        cosine = functional.cosine_similarity(query, _mean(hidden.float(), real & passage))
         return torch.addcmul(self.ranking["shift"], cosine, self.ranking["scale"])
 
 
