@@ -14,7 +14,7 @@ from tests import checkpoints
 collect_ignore = ["clients"]  # they run in an environment of their own: make test-clients
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-# CI draws the same examples every time, so that a change is judged by itself; people's runs explore.
+# CI draws the same examples every time: a change is judged by itself. Other runs explore.
 settings.register_profile("no clock", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("no clock")
 
