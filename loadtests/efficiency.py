@@ -9,14 +9,10 @@ import asyncio
 import json
 import os
 import platform
-import re
 import statistics
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from app.settings import SHIPPED_CHECKPOINT
 from engine import checkpoint as checkpoints
@@ -24,6 +20,7 @@ from engine.backends import Backend, open_backend
 from engine.config import EngineConfig
 from engine.tokenizer import PairTokenizer
 from engine.types import Batch, Pair, Query
+from loadtests.process import crossrank, url_when_ready
 
 # Words that are one token each in BERT's vocabulary, so that lengths are exact.
 WORDS = ("river", "stone", "bread", "light", "paper", "green", "music", "winter", "garden", "train")
@@ -47,7 +44,8 @@ def main() -> None:
     backend = open_backend(checkpoint, config)
     batches = list(packed(pairs, backend))
     body = json.dumps({"query": {"text": QUERY}, "passages": [{"text": p} for p in passages]})
-    with server() as url:
+    with crossrank() as process:
+        url = url_when_ready(process)
         rounds = [
             (seconds_bare(backend, batches), seconds_over_http(url, body.encode()))
             for _ in range(arguments.rounds + 1)
@@ -79,23 +77,6 @@ def seconds_over_http(url: str, body: bytes) -> float:
     with urllib.request.urlopen(request) as answer:
         answer.read()
     return time.perf_counter() - start
-
-
-@contextmanager
-def server() -> Iterator[str]:
-    """A crossrank process on a free loopback port; its address once it is ready."""
-    environment = os.environ | {"CROSSRANK_PORT": "0", "CROSSRANK_HOST": "127.0.0.1"}
-    command = [sys.executable, "-m", "app"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        url, ready = "", False  # the two lines come in either order
-        for line in process.stderr:
-            url = found[1] if (found := re.search(r"running on (http://\S+)", line)) else url
-            ready = ready or "ready: serving" in line
-            if url and ready:
-                break
-        yield url
-        process.terminate()
 
 
 def report(

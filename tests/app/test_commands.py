@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app import __main__ as command
-from tests.app.process import crossrank
+from loadtests.process import crossrank
 
 PASSAGES = ["rain falls", "a stone", "bread " * 30]
 

@@ -12,7 +12,7 @@ import pytest
 
 from app import dialects
 from app.main import create_app
-from tests.app.process import crossrank, post, url_when_ready
+from loadtests.process import crossrank, post, url_when_ready
 from tests.app.serving import Client, serving, settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

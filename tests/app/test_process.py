@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.process import crossrank, post, url_when_ready
+from loadtests.process import crossrank, post, url_when_ready
 from tests.app.serving import ranking
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.main import create_app
 from engine.types import Limits
-from tests.app.process import post
+from loadtests.process import post
 from tests.app.serving import app_at, listening, ranking, settings
 from tests.gate import PATIENCE_SECONDS, Gate
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.process import crossrank, post, url_when_ready
+from loadtests.process import crossrank, post, url_when_ready
 
 NAME = "nvidia/llama-nemotron-rerank-1b-v2"
 OLD_NAME = "nvidia/llama-3.2-nv-rerankqa-1b-v2"

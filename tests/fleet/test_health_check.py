@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.process import crossrank, url_when_ready
 from loadtests.scale import free_ports
-from tests.app.process import crossrank, url_when_ready
 from tests.fleet.tools import tool
 
 pytestmark = pytest.mark.fleet

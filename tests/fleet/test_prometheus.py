@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from loadtests.process import crossrank, post, url_when_ready
 from loadtests.scale import Process, free_ports
-from tests.app.process import crossrank, post, url_when_ready
 from tests.app.serving import ranking
 from tests.fleet.tools import tool
 from tests.test_dashboards import queries

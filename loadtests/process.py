@@ -1,4 +1,4 @@
-"""Runs the `crossrank` command as a process of its own."""
+"""Runs the `crossrank` command as a process of its own, for benchmarks and tests."""
 
 import json
 import os
@@ -8,8 +8,6 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import pytest
 
 COMMAND = ["-m", "app"]
 
@@ -36,7 +34,7 @@ def url_when_ready(process: subprocess.Popen[str]) -> str:
         ready = ready or "ready: serving" in line
         if url and ready:
             return url
-    pytest.fail("the process ended before it was ready")
+    raise RuntimeError("the process ended before it was ready")
 
 
 def post(url: str, body: object, **headers: str) -> dict[str, object]:
