@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.architectures.packing import Packing
-from engine.architectures.pointwise import add_rms_norm, silu_mul
+from engine.architectures.pointwise import add_rms_norm, rotate, silu_mul
 from engine.architectures.stacking import Stack
 from engine.families.llama import LlamaConfig, Rope
 
@@ -34,9 +34,13 @@ class LlamaCrossEncoder(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
         """ids, positions, types: int [T] (types are unused) → float32 [rows]."""
         hidden = self.model(ids, positions, packing)
-        pooled = packing.mean(hidden) if self.config.pooling == "avg" else packing.first(hidden)
-        logits = functional.linear(pooled, self.score.weight.float()).squeeze(-1)
-        return logits / self.config.temperature
+        weight = self.score.weight.float()
+        if self.config.pooling == "avg":
+            # the head is linear: it commutes with the mean, and one number a token is less to sum
+            logits = packing.mean(functional.linear(hidden.float(), weight))
+        else:
+            logits = functional.linear(packing.first(hidden), weight)
+        return logits.squeeze(-1) / self.config.temperature
 
 
 class Body(nn.Module):
@@ -106,7 +110,7 @@ class Attention(nn.Module):
 
     def forward(self, hidden: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
         q, k, v = (part.view(len(part), -1, self.head_dim) for part in self.qkv.split(hidden))
-        mixed = packing.attend(rotate(q, *rotation), rotate(k, *rotation), v)
+        mixed = packing.attend(*rotate(q, k, *rotation), v)
         out: Tensor = self.o_proj(mixed)
         return out
 
@@ -133,12 +137,6 @@ class FeedForward(nn.Module):
 def _add_norm(hidden: Tensor, update: Tensor, norm: nn.RMSNorm) -> tuple[Tensor, Tensor]:
     assert norm.eps is not None
     return add_rms_norm(hidden, update, norm.weight, norm.eps)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding, halves layout (Hugging Face's rotate_half). x: [T, heads, dim]."""
-    left, right = x.chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
 
 
 def rope_frequencies(rope: Rope, head_dim: int) -> Tensor:

@@ -37,6 +37,15 @@ def add_layer_norm(
     return result
 
 
+def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotary embedding, halves layout (Hugging Face's rotate_half).
+
+    q, k: [T, heads, dim], heads may differ; cos, sin: [T, 1, dim / 2].
+    """
+    result: tuple[Tensor, Tensor] = _run(_rotate, q, k, cos, sin)
+    return result
+
+
 def _silu_mul(gate_up: Tensor) -> Tensor:
     gate, up = gate_up.chunk(2, dim=-1)
     return functional.silu(gate) * up
@@ -55,14 +64,26 @@ def _add_layer_norm(
     return functional.layer_norm(hidden + update, weight.shape, weight, bias, eps)
 
 
+def _rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    return _turned(q, cos, sin), _turned(k, cos, sin)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    left, right = x.chunk(2, dim=-1)
+    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
+
+
 def _run(function: Callable[..., Any], first: Tensor, *rest: Any) -> Any:
     return (_compiled(function) if first.is_cuda else function)(first, *rest)
 
 
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One kernel for any number of tokens; the plain function where it cannot be compiled."""
-    compiled = torch.compile(function, dynamic=True)
+    """One kernel for any number of tokens; the plain function where it cannot be compiled.
+
+    Compiled twice: for the first number of tokens, then, when another comes, for all of them.
+    """
+    compiled = torch.compile(function)
 
     def run(*args: Any) -> Any:
         nonlocal compiled

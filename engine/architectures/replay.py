@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.architectures.packing import Packing
+from engine.architectures.packing import Packing, on_device
 from engine.types import Batch
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Replay:
     def _slot(self, shape: Shape) -> _Slot:
         tokens, rows, longest = shape
         buffers = torch.zeros(3, tokens, dtype=torch.int32, device=self._device)
-        offsets = torch.zeros(rows + 1, dtype=torch.int64, device=self._device)
+        offsets = torch.zeros(rows + 1, dtype=torch.int32, device=self._device)
         packing = Packing(offsets, ((0, 1, longest),), varlen=True)
 
         def run() -> Tensor:
@@ -92,11 +92,13 @@ class Replay:
 
 
 def _fill(slot: _Slot, batch: Batch) -> None:
+    """Copies in the device's own time: the slot may still be read by the batch before."""
+    device = slot.offsets.device
     for buffer, array in zip(slot.tokens, (batch.ids, batch.positions, batch.types), strict=True):
-        buffer[: batch.tokens] = torch.from_numpy(array)
+        buffer[: batch.tokens].copy_(on_device(array, device))
         buffer[batch.tokens :] = 0
     slot.offsets.fill_(batch.tokens)
-    slot.offsets[: batch.rows + 1] = torch.from_numpy(batch.offsets)
+    slot.offsets[: batch.rows + 1].copy_(on_device(batch.offsets, device))
 
 
 def capture(run: Run) -> Run:

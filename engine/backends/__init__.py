@@ -6,11 +6,14 @@ Adding one is adding a module here with open(checkpoint, config) -> Backend.
 import importlib
 import logging
 import pkgutil
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
 
 from engine.config import EngineConfig
 from engine.errors import StartError
-from engine.types import Batch, Checkpoint, Limits, Logits
+from engine.types import Batch, Checkpoint, Limits, Logits, Pair
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,10 @@ class Backend(Protocol):
     @property
     def limits(self) -> Limits: ...
 
+    def warm_up(self) -> None:
+        """Run what the first batches would otherwise wait for. Raises where nothing can run."""
+        ...
+
     def score(self, batch: Batch) -> Logits:
         """Raw logits, float32 [rows], in the batch's order. May raise; the batch then failed."""
         ...
@@ -30,6 +37,25 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class OverlappingBackend(Backend, Protocol):
+    """A backend that is given the next batch while it runs one."""
+
+    def start(self, batch: Batch) -> Callable[[], Logits]:
+        """Begin a batch behind those that run. Calling the result waits for what score() gives."""
+        ...
+
+
+def limits(checkpoint: Checkpoint, config: EngineConfig, tokens: int, rows: int) -> Limits:
+    """As configured, else these tokens, widened to the longest pair; and these rows."""
+    return Limits(config.max_batch_tokens or max(tokens, checkpoint.max_pair_tokens), rows)
+
+
+def blank(lengths: Sequence[int]) -> Batch:
+    """A batch of pairs of these lengths, for warming up: its scores mean nothing."""
+    return Batch.pack([Pair(np.zeros(n, dtype=np.int32), split=max(1, n // 2)) for n in lengths])
 
 
 def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:

@@ -24,7 +24,8 @@ from engine.architectures.replay import Replay, Run
 from engine.architectures.stacking import Stack
 from engine.backends import torch as torch_backend
 from engine.backends.tensorrt import choices, library
-from engine.backends.torch import TorchBackend
+from engine.backends.torch import cpu as cpu_backend
+from engine.backends.torch.cuda import CudaBackend
 from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.types import Checkpoint, Limits
@@ -87,7 +88,7 @@ def test_varlen_attention_is_asked_for_what_the_runs_compute(
 
 def opened_small(
     folder: Path, record: Callable[[Run], Run]
-) -> tuple[Checkpoint, TorchBackend, list[Run]]:
+) -> tuple[Checkpoint, CudaBackend, list[Run]]:
     """A backend that records small batches, as on a GPU; and what it recorded."""
     checkpoint = load(folder)
     network = architectures.load(checkpoint, torch.float32, CPU)
@@ -98,7 +99,7 @@ def opened_small(
         return record(run)
 
     replay = Replay(network, CPU, capture)
-    return checkpoint, TorchBackend(network, Limits(4096, 64), CPU, True, replay), recorded
+    return checkpoint, CudaBackend(network, Limits(4096, 64), 512, CPU, True, replay), recorded
 
 
 @pytest.mark.parametrize("name", ["llama_folder", "bert_folder"])
@@ -152,7 +153,7 @@ def test_compiled_kernels_compute_what_the_plain_functions_do() -> None:
 def test_a_kernel_that_cannot_be_compiled_runs_unfused_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(function: Any, dynamic: bool) -> Any:
+    def refuse(function: Any) -> Any:
         def fail(*arguments: Any) -> Any:
             raise RuntimeError("no compiler found")
 
@@ -233,4 +234,4 @@ def test_the_gpu_agrees_with_the_cpu(checkpoint: Checkpoint) -> None:
 
 def reference_on_cpu(checkpoint: Checkpoint, batch: Any) -> list[float]:
     config = EngineConfig(checkpoint="")
-    return [float(x) for x in torch_backend._open_cpu(checkpoint, config).score(batch)]
+    return [float(x) for x in cpu_backend.open(checkpoint, config).score(batch)]
