@@ -12,10 +12,10 @@ import torch
 
 from engine import architectures
 from engine.architectures.packing import Packing
-from engine.backends.tensorrt import fp8
-from engine.backends.tensorrt.manifest import fingerprint
+from engine.checkpoint import fingerprint
 from engine.config import EngineConfig
 from engine.errors import StartError
+from engine.quantization import fp8
 from engine.types import Batch, Checkpoint, Logits, Pair
 
 Score = Callable[[Batch], Logits]

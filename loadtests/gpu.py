@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from engine import checkpoint as checkpoints
-from engine.backends.tensorrt.agreement import kendall_tau
 from engine.config import EngineConfig
+from engine.quantization.agreement import kendall_tau
 from engine.types import Batch, Checkpoint, Logits, Pair
 from loadtests import nemotron
 from loadtests.candidates import CANDIDATES, Candidate, Skipped, reference

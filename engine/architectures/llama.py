@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.architectures.packing import Packing
-from engine.architectures.pointwise import add_rms_norm, rotate, silu_mul
+from engine.architectures.pointwise import add_rms_norm, rotate, silu_mul, step_of
 from engine.architectures.stacking import Stack
 from engine.families.llama import LlamaConfig, Rope
 
@@ -60,11 +60,12 @@ class Body(nn.Module):
         angles = positions[:, None].float() * self.get_buffer("frequencies")
         rotation = (angles.cos().to(hidden.dtype)[:, None], angles.sin().to(hidden.dtype)[:, None])
         layers = cast(Sequence[Layer], self.layers)
-        norms = [layer.input_layernorm for layer in layers]
-        normed: Tensor = norms[0](hidden)
-        for layer, norm in zip(layers, [*norms[1:], self.norm], strict=True):
+        normed: Tensor = layers[0].input_layernorm(hidden)
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
             hidden, update = layer(hidden, normed, rotation, packing)
-            hidden, normed = _add_norm(hidden, update, norm)
+            norm = following.input_layernorm if following else self.norm
+            into = following.self_attn.qkv if following else None
+            hidden, normed = _add_norm(hidden, update, norm, into)
         return normed
 
 
@@ -86,7 +87,7 @@ class Layer(nn.Module):
         The addition is left to the caller: it shares a kernel with the next norm.
         """
         mixed = self.self_attn(normed, rotation, packing)
-        hidden, normed = _add_norm(hidden, mixed, self.post_attention_layernorm)
+        hidden, normed = _add_norm(hidden, mixed, self.post_attention_layernorm, self.mlp.gate_up)
         return hidden, self.mlp(normed)
 
 
@@ -98,6 +99,7 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim
         hidden, width = config.hidden_size, config.heads * config.head_dim
         kv_width = config.kv_heads * config.head_dim
+        self.widths = (width, kv_width, kv_width)
         self.q_proj = nn.Linear(hidden, width, bias=False)
         self.k_proj = nn.Linear(hidden, kv_width, bias=False)
         self.v_proj = nn.Linear(hidden, kv_width, bias=False)
@@ -109,7 +111,8 @@ class Attention(nn.Module):
         return [self.q_proj, self.k_proj, self.v_proj]
 
     def forward(self, hidden: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
-        q, k, v = (part.view(len(part), -1, self.head_dim) for part in self.qkv.split(hidden))
+        parts = self.qkv(hidden).split(self.widths, dim=-1)
+        q, k, v = (part.view(len(part), -1, self.head_dim) for part in parts)
         mixed = packing.attend(*rotate(q, k, *rotation), v)
         out: Tensor = self.o_proj(mixed)
         return out
@@ -130,13 +133,16 @@ class FeedForward(nn.Module):
         return [self.gate_proj, self.up_proj]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(silu_mul(self.gate_up(hidden)))
+        out: Tensor = self.down_proj(silu_mul(self.gate_up(hidden), step_of(self.down_proj)))
         return out
 
 
-def _add_norm(hidden: Tensor, update: Tensor, norm: nn.RMSNorm) -> tuple[Tensor, Tensor]:
+def _add_norm(
+    hidden: Tensor, update: Tensor, norm: nn.RMSNorm, into: nn.Module | None
+) -> tuple[Tensor, Tensor]:
+    """into: the only reader of what is normed."""
     assert norm.eps is not None
-    return add_rms_norm(hidden, update, norm.weight, norm.eps)
+    return add_rms_norm(hidden, update, norm.weight, norm.eps, step_of(into))
 
 
 def rope_frequencies(rope: Rope, head_dim: int) -> Tensor:

@@ -9,24 +9,38 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 log = logging.getLogger(__name__)
 
+LARGEST_FP8 = 448.0  # of float8_e4m3fn
 
-def silu_mul(gate_up: Tensor) -> Tensor:
-    """[T, 2 · inner], gate beside up → silu(gate) · up, [T, inner]."""
-    result: Tensor = _run(_silu_mul, gate_up)
+
+def silu_mul(gate_up: Tensor, step: Tensor | None = None) -> Tensor:
+    """[T, 2 · inner], gate beside up → silu(gate) · up, [T, inner]; in FP8 if given its step."""
+    result: Tensor = _run(_silu_mul, gate_up, step)
     return result
 
 
 def add_rms_norm(
-    hidden: Tensor, update: Tensor, weight: Tensor, eps: float
+    hidden: Tensor, update: Tensor, weight: Tensor, eps: float, step: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """hidden + update, and its root-mean-square norm. [T, hidden] each."""
-    result: tuple[Tensor, Tensor] = _run(_add_rms_norm, hidden, update, weight, eps)
+    """hidden + update, and its root-mean-square norm, in FP8 if given its step. [T, hidden]."""
+    result: tuple[Tensor, Tensor] = _run(_add_rms_norm, hidden, update, weight, eps, step)
     return result
+
+
+def quantize(x: Tensor, step: Tensor) -> Tensor:
+    """x as float8_e4m3fn, where one step is worth `step` (float32 []); what is larger is cut."""
+    result: Tensor = _run(_quantize, x, step)
+    return result
+
+
+def step_of(layer: nn.Module | None) -> Tensor | None:
+    """What one FP8 step is worth in the layer's input; None where it takes no FP8."""
+    step: Tensor | None = getattr(layer, "step", None)
+    return step
 
 
 def add_layer_norm(
@@ -46,16 +60,22 @@ def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tens
     return result
 
 
-def _silu_mul(gate_up: Tensor) -> Tensor:
+def _silu_mul(gate_up: Tensor, step: Tensor | None) -> Tensor:
     gate, up = gate_up.chunk(2, dim=-1)
-    return functional.silu(gate) * up
+    return _quantize(functional.silu(gate) * up, step)
 
 
 def _add_rms_norm(
-    hidden: Tensor, update: Tensor, weight: Tensor, eps: float
+    hidden: Tensor, update: Tensor, weight: Tensor, eps: float, step: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     summed = hidden + update
-    return summed, functional.rms_norm(summed, weight.shape, weight, eps)
+    return summed, _quantize(functional.rms_norm(summed, weight.shape, weight, eps), step)
+
+
+def _quantize(x: Tensor, step: Tensor | None) -> Tensor:
+    if step is None:
+        return x
+    return (x.float() / step).clamp(-LARGEST_FP8, LARGEST_FP8).to(torch.float8_e4m3fn)
 
 
 def _add_layer_norm(

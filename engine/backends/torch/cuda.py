@@ -13,16 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from engine import architectures, backends
+from engine.architectures import scaled
 from engine.architectures.packing import Packing, on_device
 from engine.architectures.replay import MOST_TOKENS, Replay, capture
+from engine.checkpoint import fingerprint
 from engine.config import EngineConfig
 from engine.errors import StartError
+from engine.quantization import fp8
 from engine.types import Batch, Checkpoint, Limits, Logits
 
 log = logging.getLogger(__name__)
 
 _MAX_BATCH_TOKENS, _MAX_BATCH_ROWS = 16384, 1024
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_DTYPES = {
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+    "fp8": torch.bfloat16,
+}
+_LEAST = {"bf16": (8, 0), "fp8": (8, 9)}  # compute capability
 
 
 class CudaBackend:
@@ -131,6 +140,9 @@ def open(checkpoint: Checkpoint, config: EngineConfig) -> CudaBackend:
     dtype = _dtype(config.dtype, device)
     try:
         network = architectures.load(checkpoint, dtype, device)
+        if config.dtype == "fp8":
+            scales = fp8.load(checkpoint, fingerprint(checkpoint))
+            scaled.scale(network, fp8.linear_layers(network), scales)
     except torch.OutOfMemoryError as error:
         free, total = (n >> 20 for n in torch.cuda.mem_get_info(device))
         raise StartError(
@@ -152,11 +164,17 @@ def _repeats(checkpoint: Checkpoint) -> bool:
 
 
 def _dtype(asked: str, device: torch.device) -> torch.dtype:
+    """What is computed in; around FP8 products too. Raises StartError for what the GPU has not."""
+    capability = torch.cuda.get_device_capability(device)
     if asked == "auto":
-        ampere = torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if ampere else torch.float16
+        return torch.bfloat16 if capability >= _LEAST["bf16"] else torch.float16
     if asked not in _DTYPES:
-        raise StartError(f"torch runs no {asked}: choose one of {', '.join(_DTYPES)}")
+        raise StartError(
+            f"torch runs no {asked} on a GPU: choose one of auto, {', '.join(_DTYPES)}"
+        )
+    if capability < (least := _LEAST.get(asked, capability)):
+        needed, found = (".".join(map(str, version)) for version in (least, capability))
+        raise StartError(f"{asked} needs compute capability {needed}, and this GPU has {found}")
     return _DTYPES[asked]
 
 
