@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
+
 from app.settings import SHIPPED_CHECKPOINT
 from engine import checkpoint as checkpoints
 from engine.backends import Backend, open_backend
@@ -37,19 +39,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clients", type=int, default=1, help="requests at a time")
     parser.add_argument("--checkpoint", default=str(SHIPPED_CHECKPOINT), help="folder or hub id")
+    parser.add_argument("--dtype", default="auto", help="number format, as CROSSRANK_DTYPE")
     arguments = parser.parse_args()
     passages = [
         " ".join(WORDS[(i + j) % len(WORDS)] for j in range(arguments.tokens))
         for i in range(arguments.passages)
     ]
-    config = EngineConfig(checkpoint=arguments.checkpoint)
+    config = EngineConfig(checkpoint=arguments.checkpoint, dtype=arguments.dtype)
     checkpoint = checkpoints.load(config)
     pairs = asyncio.run(PairTokenizer(checkpoint).encode(Query(QUERY, passages)))
     backend = open_backend(checkpoint, config)
     backend.warm_up()
     batches = list(packed(pairs * arguments.clients, backend))
     body = json.dumps({"query": {"text": QUERY}, "passages": [{"text": p} for p in passages]})
-    with crossrank(CROSSRANK_CHECKPOINT=arguments.checkpoint) as process:
+    settings = {"CROSSRANK_CHECKPOINT": arguments.checkpoint, "CROSSRANK_DTYPE": arguments.dtype}
+    with crossrank(**settings) as process:
         url = url_when_ready(process)
         rounds = [
             (
@@ -106,9 +110,14 @@ def report(
         "bare_passages_per_second": round(passages / bare, 1),
         "http_passages_per_second": round(passages / http, 1),
         "http_share_of_bare": round(statistics.median(b / h for b, h in rounds), 3),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPUs",
+        "dtype": arguments.dtype,
+        "machine": f"{_device()}, {len(os.sched_getaffinity(0))} CPUs",
         "python": platform.python_version(),
     }
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def measured(
                 batches = packed(checkpoint, mixed, tokens)
                 result["mixed"] = speed(checkpoint, candidate, score, batches, gemm)
                 long = 32 if dry else 512
-                for rows in (1, 4 if dry else 40):
+                for rows in (1, 4) if dry else (1, 8, 40):
                     batch = random_batch(checkpoint, [long] * rows)
                     median = seconds(partial(score, batch))
                     result[f"ms {rows}x{long}"] = round(1000 * median, 2)

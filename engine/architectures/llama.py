@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.architectures.packing import Packing
-from engine.architectures.pointwise import add_rms_norm, rotate, silu_mul, step_of
+from engine.architectures.pointwise import add_rms_norm, rotate, silu_mul, steps_of
 from engine.architectures.stacking import Stack
 from engine.families.llama import LlamaConfig, Rope
 
@@ -133,7 +133,7 @@ class FeedForward(nn.Module):
         return [self.gate_proj, self.up_proj]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(silu_mul(self.gate_up(hidden), step_of(self.down_proj)))
+        out: Tensor = self.down_proj(silu_mul(self.gate_up(hidden), steps_of(self.down_proj)))
         return out
 
 
@@ -142,7 +142,7 @@ def _add_norm(
 ) -> tuple[Tensor, Tensor]:
     """into: the only reader of what is normed."""
     assert norm.eps is not None
-    return add_rms_norm(hidden, update, norm.weight, norm.eps, step_of(into))
+    return add_rms_norm(hidden, update, norm.weight, norm.eps, steps_of(into))
 
 
 def rope_frequencies(rope: Rope, head_dim: int) -> Tensor:

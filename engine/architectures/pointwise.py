@@ -17,30 +17,30 @@ log = logging.getLogger(__name__)
 LARGEST_FP8 = 448.0  # of float8_e4m3fn
 
 
-def silu_mul(gate_up: Tensor, step: Tensor | None = None) -> Tensor:
-    """[T, 2 · inner], gate beside up → silu(gate) · up, [T, inner]; in FP8 if given its step."""
-    result: Tensor = _run(_silu_mul, gate_up, step)
+def silu_mul(gate_up: Tensor, steps: Tensor | None = None) -> Tensor:
+    """[T, 2 · inner], gate beside up → silu(gate) · up, [T, inner]; in FP8 if given its steps."""
+    result: Tensor = _run(_silu_mul, gate_up, steps)
     return result
 
 
 def add_rms_norm(
-    hidden: Tensor, update: Tensor, weight: Tensor, eps: float, step: Tensor | None = None
+    hidden: Tensor, update: Tensor, weight: Tensor, eps: float, steps: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """hidden + update, and its root-mean-square norm, in FP8 if given its step. [T, hidden]."""
-    result: tuple[Tensor, Tensor] = _run(_add_rms_norm, hidden, update, weight, eps, step)
+    """hidden + update, and its root-mean-square norm, in FP8 if given its steps. [T, hidden]."""
+    result: tuple[Tensor, Tensor] = _run(_add_rms_norm, hidden, update, weight, eps, steps)
     return result
 
 
-def quantize(x: Tensor, step: Tensor) -> Tensor:
-    """x as float8_e4m3fn, where one step is worth `step` (float32 []); what is larger is cut."""
-    result: Tensor = _run(_quantize, x, step)
+def quantize(x: Tensor, steps: Tensor) -> Tensor:
+    """x as float8_e4m3fn, where 1.0 is worth `steps` (float32 []); what is too large is cut."""
+    result: Tensor = _run(_quantize, x, steps)
     return result
 
 
-def step_of(layer: nn.Module | None) -> Tensor | None:
-    """What one FP8 step is worth in the layer's input; None where it takes no FP8."""
-    step: Tensor | None = getattr(layer, "step", None)
-    return step
+def steps_of(layer: nn.Module | None) -> Tensor | None:
+    """How many FP8 steps 1.0 is worth in the layer's input; None where it takes no FP8."""
+    steps: Tensor | None = getattr(layer, "steps", None)
+    return steps
 
 
 def add_layer_norm(
@@ -60,22 +60,22 @@ def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tens
     return result
 
 
-def _silu_mul(gate_up: Tensor, step: Tensor | None) -> Tensor:
+def _silu_mul(gate_up: Tensor, steps: Tensor | None) -> Tensor:
     gate, up = gate_up.chunk(2, dim=-1)
-    return _quantize(functional.silu(gate) * up, step)
+    return _quantize(functional.silu(gate) * up, steps)
 
 
 def _add_rms_norm(
-    hidden: Tensor, update: Tensor, weight: Tensor, eps: float, step: Tensor | None
+    hidden: Tensor, update: Tensor, weight: Tensor, eps: float, steps: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     summed = hidden + update
-    return summed, _quantize(functional.rms_norm(summed, weight.shape, weight, eps), step)
+    return summed, _quantize(functional.rms_norm(summed, weight.shape, weight, eps), steps)
 
 
-def _quantize(x: Tensor, step: Tensor | None) -> Tensor:
-    if step is None:
+def _quantize(x: Tensor, steps: Tensor | None) -> Tensor:
+    if steps is None:
         return x
-    return (x.float() / step).clamp(-LARGEST_FP8, LARGEST_FP8).to(torch.float8_e4m3fn)
+    return (x.float() * steps).clamp(-LARGEST_FP8, LARGEST_FP8).to(torch.float8_e4m3fn)
 
 
 def _add_layer_norm(

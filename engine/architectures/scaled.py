@@ -24,11 +24,13 @@ class Scaled(nn.Module):
     """Stands for a linear layer, or for several of one input.
 
     weight: [out, in]. step, weight_step: what one FP8 step is worth in the input and the weight.
+    steps: how many 1.0 is worth in the input, to multiply by.
     """
 
     weight: Tensor
     bias: Tensor | None
     step: Tensor
+    steps: Tensor
     weight_step: Tensor
 
     def __init__(
@@ -36,15 +38,15 @@ class Scaled(nn.Module):
     ) -> None:
         super().__init__()
         self._dtype = weight.dtype
-        for name, value in (("step", step), ("weight_step", weight_step)):
+        for name, value in (("step", step), ("steps", 1 / step), ("weight_step", weight_step)):
             self.register_buffer(name, torch.tensor(value, device=weight.device), persistent=False)
-        small = quantize(weight.data, self.weight_step)
+        small = quantize(weight.data, 1 / self.weight_step)
         self.register_buffer("weight", small, persistent=False)
         self.register_buffer("bias", None if bias is None else bias.data, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [T, in], in FP8 or to be quantized → [T, out] in the weight's former dtype."""
-        small = x if x.dtype == self.weight.dtype else quantize(x, self.step)
+        small = x if x.dtype == self.weight.dtype else quantize(x, self.steps)
         whole = functional.ScalingType.TensorWise
         out: Tensor = functional.scaled_mm(
             small,

@@ -155,8 +155,8 @@ def _rounding(step: float) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Te
 
 
 def rounded(x: Tensor, step: float) -> Tensor:
-    """x as FP8 keeps it: divided by the step, rounded, and multiplied again."""
-    small = quantize(x, torch.tensor(step, device=x.device))
+    """x as FP8 keeps it: in steps, rounded, and multiplied again."""
+    small = quantize(x, torch.tensor(1 / step, device=x.device))
     return (small.float() * step).to(x.dtype)
 
 

@@ -115,6 +115,26 @@ def test_torch_s_fp8_layers_compute_what_the_emulation_judged(checkpoint: Checkp
     assert np.abs(fp8._score(network, batch) - emulated).max() < error / 2
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 9),
+    reason="FP8 needs an NVIDIA GPU of compute capability 8.9 or newer",
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
+def test_the_gpu_computes_what_the_emulation_judged(checkpoint: Checkpoint) -> None:
+    batch = batch_of(checkpoint, [30, 41, 7, 22], 1)
+    cuda = torch.device("cuda")
+    scales, _ = fp8.measure(checkpoint, [batch, batch])
+    network = architectures.load(checkpoint, torch.float32, cuda)
+    plain = fp8._score(network, batch)
+    with fp8.emulated(network, fp8.linear_layers(network), scales):
+        emulated = fp8._score(network, batch)
+    network = architectures.load(checkpoint, torch.bfloat16, cuda)
+    scaled.scale(network, fp8.linear_layers(network), scales)
+    error = np.abs(emulated - plain).max()
+    assert np.abs(fp8._score(network, batch) - emulated).max() < max(error, 0.1)
+
+
 def test_nothing_is_held_in_two_formats(checkpoint: Checkpoint) -> None:
     network = architectures.load(checkpoint, torch.bfloat16, CPU)
     batch = batch_of(checkpoint, [30, 41], 1)

@@ -225,6 +225,7 @@ def test_what_needs_a_gpu_is_refused_without_one(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
 def test_the_gpu_agrees_with_the_cpu(checkpoint: Checkpoint) -> None:
     batch = batch_of(checkpoint, [5, 5, 90, 1, 31, 200])
     backend = torch_backend.open(checkpoint, EngineConfig(checkpoint=""))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from engine import architectures, backends
 from engine.architectures import scaled
 from engine.architectures.packing import Packing, on_device
-from engine.architectures.replay import MOST_TOKENS, Replay, capture
+from engine.architectures.replay import MOST_TOKENS, Replay, recorder
 from engine.checkpoint import fingerprint
 from engine.config import EngineConfig
 from engine.errors import StartError
@@ -150,7 +150,7 @@ def open(checkpoint: Checkpoint, config: EngineConfig) -> CudaBackend:
         ) from error
     varlen = _has_varlen(device, dtype)
     limits = backends.limits(checkpoint, config, _MAX_BATCH_TOKENS, _MAX_BATCH_ROWS)
-    replay = Replay(network, device, capture) if varlen and _repeats(checkpoint) else None
+    replay = Replay(network, device, recorder()) if varlen and _repeats(checkpoint) else None
     return CudaBackend(network, limits, checkpoint.max_pair_tokens, device, varlen, replay)
 
 
