@@ -29,6 +29,7 @@ from engine.backends.torch.cuda import CudaBackend
 from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.types import Checkpoint, Limits
+from tests import checkpoints
 from tests.engine.test_tensorrt_network import batch_of, reference
 
 FOLDERS = ["llama_folder", "bert_folder", "xlmr_folder"]
@@ -227,10 +228,25 @@ def test_what_needs_a_gpu_is_refused_without_one(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
 def test_the_gpu_agrees_with_the_cpu(checkpoint: Checkpoint) -> None:
+    agrees(checkpoint)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
+def test_the_gpu_agrees_with_the_cpu_where_pairs_are_split(tmp_path: Path) -> None:
+    agrees(load(checkpoints.cosine(tmp_path / "cosine")))
+
+
+def agrees(checkpoint: Checkpoint) -> None:
     batch = batch_of(checkpoint, [5, 5, 90, 1, 31, 200])
     backend = torch_backend.open(checkpoint, EngineConfig(checkpoint=""))
+    assert isinstance(backend, CudaBackend)
     expected = reference_on_cpu(checkpoint, batch_of(checkpoint, [5, 5, 90, 1, 31, 200]))
-    assert backend.score(batch) == pytest.approx(expected, abs=BFLOAT16_TOLERANCE)
+    backend.warm_up()
+    waits = [backend.start(batch) for _ in range(4)]  # plain, recorded, repeated, while one runs
+    for wait in waits:
+        assert wait() == pytest.approx(expected, abs=BFLOAT16_TOLERANCE)
 
 
 def reference_on_cpu(checkpoint: Checkpoint, batch: Any) -> list[float]:
