@@ -239,10 +239,10 @@ def test_the_gpu_agrees_with_the_cpu_where_pairs_are_split(tmp_path: Path) -> No
 
 
 def agrees(checkpoint: Checkpoint) -> None:
-    batch = batch_of(checkpoint, [5, 5, 90, 1, 31, 200])
+    batch = batch_of(checkpoint, [5, 5, 90, 2, 31, 200])
     backend = torch_backend.open(checkpoint, EngineConfig(checkpoint=""))
     assert isinstance(backend, CudaBackend)
-    expected = reference_on_cpu(checkpoint, batch_of(checkpoint, [5, 5, 90, 1, 31, 200]))
+    expected = reference_on_cpu(checkpoint, batch)
     backend.warm_up()
     waits = [backend.start(batch) for _ in range(4)]  # plain, recorded, repeated, while one runs
     for wait in waits:
