@@ -140,9 +140,11 @@ def test_compiled_kernels_compute_what_the_plain_functions_do() -> None:
 
     for tokens in (3, 64, 65):
         hidden, update, vector = random(tokens, 32), random(tokens, 32).neg(), random(32)
+        turn = random(tokens, 1, 4)
         cases: list[tuple[Any, tuple[Any, ...]]] = [
-            (pointwise._silu_mul, (random(tokens, 64),)),
-            (pointwise._add_rms_norm, (hidden, update, vector, 1e-5)),
+            (pointwise._silu_mul, (random(tokens, 64), None)),
+            (pointwise._add_rms_norm, (hidden, update, vector, 1e-5, None)),
+            (pointwise._rotate, (random(tokens, 4, 8), random(tokens, 2, 8), turn, turn + 1)),
             (pointwise._add_layer_norm, (hidden, update, vector, vector, 1e-5)),
         ]
         for function, arguments in cases:
@@ -205,6 +207,29 @@ def test_one_log_line_says_which_backend_runs(
         backends.open_backend(load(llama_folder), EngineConfig(checkpoint="")).close()
     lines = [r.getMessage() for r in caplog.records if r.name == "engine.backends"]
     assert lines == ["the torch backend is used: there is no NVIDIA GPU here, so the CPU computes"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_tensorrt_fails_torch_serves_and_the_log_says_why(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(choices, "choose_backend", lambda: ("tensorrt", "TensorRT is here"))
+    checkpoint = load(llama_folder)
+    backend = backends.open_backend(checkpoint, EngineConfig(checkpoint=""))
+    batch = batch_of(checkpoint, [7, 9])
+    assert backend.score(batch) == pytest.approx(reference(checkpoint, batch), abs=1e-4)
+    [warning] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "TensorRT cannot be used (the tensorrt backend needs an NVIDIA GPU" in warning
+    assert warning.endswith("the torch backend is used in its place")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_plan_that_was_given_is_never_left_aside(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "choose_backend", lambda: ("tensorrt", "TensorRT is here"))
+    with pytest.raises(StartError, match="the tensorrt backend needs an NVIDIA GPU"):
+        backends.open_backend(load(llama_folder), EngineConfig(checkpoint="", plan=tmp_path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
