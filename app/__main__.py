@@ -8,13 +8,15 @@ from pathlib import Path
 
 from app import logs
 from app import settings as configuration
-from app.commands import build, cache, show
+from app.commands import build, cache, evaluate, show
 from app.commands.rank import Ask, rank
 from app.operations import VERSION
 from app.server import serve
 from engine.errors import CrossrankError
 
 log = logging.getLogger("crossrank")
+
+_WITH_OPTIONS = {"build": build.run, "eval": evaluate.run}  # they read their own options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.configure(settings.log_level, settings.log_format)
         if names := configuration.ignored():
             log.info("these names mean nothing here and are ignored: %s", ", ".join(names))
-        return build.run(settings, given) if given.command == "build" else _run(given, settings)
+        command = _WITH_OPTIONS.get(given.command)
+        return command(settings, given) if command else _run(given, settings)
     except CrossrankError as error:
         sys.stderr.write(f"crossrank: {error}\n")
         return 2
@@ -61,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     ranking.add_argument("--json", action="store_true", help="print JSON instead of a table")
     ranking.add_argument("--refuse-long", action="store_true", help="refuse what would be cut")
     build.add_parser(commands)
+    evaluate.add_parser(commands)
     commands.add_parser("show-config", help="show every setting and its value")
     commands.add_parser("list-model-profiles", help="say which model would be served")
     download = commands.add_parser("download-to-cache", help="fetch and verify the model")
