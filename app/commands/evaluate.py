@@ -6,16 +6,19 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import dialects
 from app.commands.progress import Bar
 from app.dialects import DEFAULT
-from app.evaluation import beir, ranking, runs
+from app.evaluation import EvaluationError, beir, ranking, runs
 from app.evaluation.scores_file import ScoresFile
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.evaluation.report import Report
 
 _FORMAT = 1  # of the scores file: raised when older files would not do
 _INTERRUPTED = 130
@@ -56,34 +59,41 @@ def run(settings: Settings, given: argparse.Namespace) -> int:
 
     Raises EvaluationError, or whatever stands in the ranker's way.
     """
-    from app.evaluation.report import report  # noqa: PLC0415 - these need the extra
+    try:
+        found = _evaluated(settings, given)
+        sys.stdout.write(found.json() if given.json else found.table())
+    except KeyboardInterrupt:
+        sys.stderr.write("\ncrossrank: interrupted; the same command goes on from here\n")
+        return _INTERRUPTED
+    except OSError as error:
+        raise EvaluationError(
+            f"{error.filename or given.output} cannot be written: {error.strerror}"
+        ) from error
+    return 0
+
+
+def _evaluated(settings: Settings, given: argparse.Namespace) -> "Report":
+    from app.evaluation.report import report  # noqa: PLC0415 - it needs the extra
 
     draw = _draw(given)
     qrels = beir.read_qrels(given.folder, given.split)
     queries = beir.read_queries(given.folder, qrels)
     given.output.mkdir(parents=True, exist_ok=True)
-    work = _work(given, queries)
-    try:
+    with closing(_work(given, queries)) as work:
         about, reranked = asyncio.run(_rank(settings, given, work))
-    except KeyboardInterrupt:
-        sys.stderr.write("\ncrossrank: interrupted; the same command goes on from here\n")
-        return _INTERRUPTED
-    finally:
-        work.corpus.close()
     found = report(about, qrels, work.candidates, reranked)
-    content = json.dumps(found.content(), ensure_ascii=False, indent=1) + "\n"
-    (given.output / "figures.json").write_text(content, "utf-8")
+    (given.output / "figures.json").write_text(found.json(), "utf-8")
     draw(found)
-    sys.stdout.write(content if given.json else found.table())
-    return 0
+    return found
 
 
-def _draw(given: argparse.Namespace) -> Callable[[Any], None]:
-    """What draws the report; that it can be drawn is known before anything is ranked."""
+def _draw(given: argparse.Namespace) -> "Callable[[Report], None]":
+    """What draws the report. That it can be drawn is known before anything is ranked."""
     if given.plot is None:
         return lambda found: None
     from app.evaluation import chart  # noqa: PLC0415 - matplotlib is slow to load
 
+    given.plot.parent.mkdir(parents=True, exist_ok=True)
     return lambda found: chart.draw(found, given.plot)
 
 

@@ -6,6 +6,7 @@ is in; texts are not.
 """
 
 import hashlib
+import logging
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ try:
     from Stemmer import Stemmer
 except ImportError as error:
     raise missing_extra("making candidates (no --run was given)", error) from error
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
 
 _K1, _B = 0.9, 0.4  # Anserini's defaults, which most published BM25 figures on BEIR have
 _LANGUAGE = "english"

@@ -82,17 +82,15 @@ def _share(places: Sequence[int | None], cut: int) -> float:
 
 def _changes(axis: Any, report: Report) -> None:
     [measure, *_] = MEASURES
-    changes = sorted(report.changes(measure), reverse=True)
-    better, worse = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-    axis.fill_between(
-        range(len(changes)), changes, step="mid", color=_UP, where=[c >= 0 for c in changes]
-    )
-    axis.fill_between(
-        range(len(changes)), changes, step="mid", color=_DOWN, where=[c <= 0 for c in changes]
-    )
+    changes = sorted(report.differences(measure), reverse=True)
+    change = report.changes()[measure]
+    same = len(changes) - change.queries_better - change.queries_worse
+    colours = [_UP if change > 0 else _DOWN for change in changes]
+    axis.bar(range(1, len(changes) + 1), changes, width=1, color=colours)
     axis.axhline(0, color="black", lw=0.8)
     axis.set_ylim(-1.05, 1.05)
     axis.set_xlabel(
-        f"queries, sorted: {better} better, {len(changes) - better - worse} the same, {worse} worse"
+        f"queries, sorted: {change.queries_better} better, {same} the same, "
+        f"{change.queries_worse} worse"
     )
     axis.set_title(f"What reranking did to each query's {measure}")

@@ -30,6 +30,10 @@ class Work:
     candidates: Candidates
     corpus: Corpus
 
+    def close(self) -> None:
+        """Close the corpus."""
+        self.corpus.close()
+
 
 async def rank_all(
     ranker: Ranker, work: Work, scores: ScoresFile, concurrency: int, tell: Callable[[int], None]
