@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_refused_by_file_and_line(
 
 
 def test_title_and_text_are_joined_as_beir_joins_them(folder: Path) -> None:
-    records = {
+    records: dict[str, dict[str, object]] = {
         "a": {"title": "Rain", "text": "falls\u2028down"},
         "b": {"text": "no title"},
         "c": {"title": None, "text": "ä ö"},
