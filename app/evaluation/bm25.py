@@ -1,8 +1,7 @@
 """First-stage candidates by BM25, made by bm25s where no run is given, and kept in a file.
 
-The corpus goes through one document at a time. Held in memory until the index is made: every
-document's id, four bytes for each of its words, and the index, eight bytes for each document a word
-is in; texts are not.
+The corpus goes through one document at a time, and no text is held. Document ids and word ids are,
+and while bm25s makes its index some forty bytes for each different word of each document.
 """
 
 import hashlib
