@@ -46,7 +46,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     ranker.add_argument("--checkpoint", help="a folder or hub id; else CROSSRANK_CHECKPOINT")
     ranker.add_argument("--url", help="a running server, such as http://localhost:8000")
     asking = parser.add_argument_group("with --url")
-    asking.add_argument("--dialect", choices=sorted(dialects.load()), default=DEFAULT)
+    asking.add_argument(
+        "--dialect", choices=sorted(dialects.load()), default=DEFAULT,
+        help=f"what the server speaks; else {DEFAULT}",
+    )  # fmt: skip
     asking.add_argument("--model", help="the model's name in requests; else none is sent")
     asking.add_argument(
         "--header", action="append", default=[], type=_header, metavar="'NAME: VALUE'",
@@ -154,13 +157,12 @@ def _ranker(
 
 
 def _data(given: argparse.Namespace, work: ranking.Work) -> dict[str, Any]:
-    """What the scores depend on besides the ranker, by name. The corpus goes by its size: reading
-    it whole for a digest would take longer than what it guards against is likely."""
+    """What the scores depend on besides the ranker, by name."""
     listed = json.dumps([work.queries, work.candidates]).encode()
     return {
-        "queries_and_candidates": hashlib.sha256(listed).hexdigest()[:16],
         "depth": given.depth,
-        "corpus_bytes": beir.corpus_path(given.folder).stat().st_size,
+        "queries_and_candidates": hashlib.sha256(listed).hexdigest()[:16],
+        "documents": work.corpus.digest[:16],
     }
 
 

@@ -1,5 +1,6 @@
 """Reads a BEIR folder: qrels/SPLIT.tsv, queries.jsonl, and of corpus.jsonl only what is needed."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -84,7 +85,10 @@ def corpus_path(folder: Path) -> Path:
 
 
 class Corpus:
-    """The candidates' texts, read when they are asked for: memory holds one offset for each."""
+    """The candidates' texts, read when they are asked for: memory holds one offset for each.
+
+    digest: of the wanted documents' ids and texts, in the order of the file.
+    """
 
     def __init__(
         self, folder: Path, wanted: Collection[str], tell: Tell = lambda share: None
@@ -93,18 +97,21 @@ class Corpus:
         or there twice."""
         self._path = corpus_path(folder)
         self._offsets: dict[str, int] = {}
+        content = hashlib.sha256()
         for document in documents(folder, tell):
             if document.id not in wanted:
                 continue
             if document.id in self._offsets:
                 raise EvaluationError(f"{self._path} has document {shown(document.id)} twice")
             self._offsets[document.id] = document.offset
+            content.update(json.dumps([document.id, document.text]).encode())
         absent = [document for document in wanted if document not in self._offsets]
         if absent:
             raise EvaluationError(
                 f"{self._path} lacks {len(absent)} of {len(wanted)} candidate documents, such as "
                 f"{shown(min(absent))}"
             )
+        self.digest = content.hexdigest()
         self._file = self._path.open("rb")
 
     def text(self, document: str) -> str:

@@ -46,7 +46,7 @@ async def rank_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(_rank_some(ranker, work, scores, waiting, tell))
-    except* CrossrankError as errors:
+    except* (CrossrankError, OSError) as errors:
         raise _first(errors) from None
 
 
@@ -64,6 +64,6 @@ async def _rank_some(
         tell(len(scores.rankings))
 
 
-def _first(errors: BaseExceptionGroup[CrossrankError]) -> CrossrankError:
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
     first = errors.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first

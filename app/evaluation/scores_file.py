@@ -103,5 +103,7 @@ class ScoresFile:
     def _write(self, content: Mapping[str, Any]) -> None:
         """In one call: a killed process leaves a whole line, or at worst the beginning of one."""
         line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
-        if os.write(self._file.fileno(), line) != len(line):
+        end = self._file.seek(0, os.SEEK_END)
+        if self._file.write(line) != len(line):
+            self._file.truncate(end)
             raise EvaluationError(f"{self._path} cannot be written: the disk is full")

@@ -110,7 +110,7 @@ def test_a_finished_run_ranks_nothing_again_and_another_depth_is_refused(
     assert ((tmp_path / "scores.jsonl").read_bytes(), figures(tmp_path)) == before
     capsys.readouterr()
     assert main([*asked, "--depth", "3"]) == 2
-    assert "this run has" in capsys.readouterr().err
+    assert "holds scores with depth 100, this run has depth 3: " in capsys.readouterr().err
 
 
 def test_other_weights_under_the_same_name_are_refused(
@@ -124,6 +124,37 @@ def test_other_weights_under_the_same_name_are_refused(
     assert re.search(
         r"holds scores with weights (\w{16}), this run has weights (?!\1)\w{16}: ", told
     )
+
+
+def test_documents_that_were_changed_are_refused(
+    folder: Path, bert_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = beir_folders.command(folder, tmp_path, "--checkpoint", str(bert_folder))
+    assert main(asked) == 0
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("Bread", "Toast"))
+    assert main(asked) == 2
+    assert "holds scores with documents " in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_costs_the_line_that_did_not_fit(
+    folder: Path, bert_folder: Path, tmp_path: Path
+) -> None:
+    asked = beir_folders.command(folder, tmp_path, "--checkpoint", str(bert_folder))
+    code = (
+        "import resource, sys; from app.__main__ import main;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700)); sys.exit(main({asked!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    before = (tmp_path / "scores.jsonl").read_bytes()
+    assert before.endswith(b"\n")
+    assert before.count(b"\n") > 1
+    assert main(asked) == 0
+    assert (tmp_path / "scores.jsonl").read_bytes().startswith(before)
+    assert beir_folders.scores(tmp_path).keys() == beir_folders.QUERIES.keys()
 
 
 def test_the_plot_is_a_png(folder: Path, bert_folder: Path, tmp_path: Path) -> None:
