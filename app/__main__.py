@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app import logs
 from app import settings as configuration
-from app.commands import build, cache, calibrate, show
+from app.commands import build, cache, calibrate, evaluate, show
 from app.commands.rank import Ask, rank
 from app.operations import VERSION
 from app.server import serve
@@ -17,7 +17,7 @@ from engine.errors import CrossrankError
 log = logging.getLogger("crossrank")
 
 # Those that read their options themselves.
-_COMMANDS = {"build": build.run, "calibrate": calibrate.run}
+_COMMANDS = {"build": build.run, "calibrate": calibrate.run, "eval": evaluate.run}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     ranking.add_argument("--refuse-long", action="store_true", help="refuse what would be cut")
     build.add_parser(commands)
     calibrate.add_parser(commands)
+    evaluate.add_parser(commands)
     commands.add_parser("show-config", help="show every setting and its value")
     commands.add_parser("list-model-profiles", help="say which model would be served")
     download = commands.add_parser("download-to-cache", help="fetch and verify the model")

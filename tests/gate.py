@@ -59,6 +59,10 @@ class Gate:
         """Wait until a batch stands at the gate."""
         return await asyncio.to_thread(self._arrived.get, timeout=PATIENCE_SECONDS)
 
+    def passed(self) -> int:
+        """How many batches have come since the last one that was waited for."""
+        return self._arrived.qsize()
+
     def open(self, error: BaseException | None = None) -> None:
         """Let the waiting batch be scored, or fail it."""
         self._opened.put(error)
