@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.backends import Backend, OverlappingBackend
 from engine.backlog import Backlog, Slots
-from engine.errors import CrossrankError, ScoringError, UnavailableError
+from engine.errors import CrossrankError, DeviceLostError, ScoringError, UnavailableError
 from engine.types import Batch, BatchReport, Limits, Logits, Waiting
 from engine.watchdog import Watchdog
 
@@ -133,6 +133,8 @@ class Worker:
         with self._watchdog.watching():
             try:
                 return _Running(slots, batch, started, backend.start(batch))
+            except DeviceLostError:
+                raise
             except Exception as error:
                 return _Running(slots, batch, started, partial(_raise, error))
 
@@ -142,6 +144,8 @@ class Worker:
         try:
             with self._watchdog.watching():
                 logits = _checked(running.wait(), batch.rows)
+        except DeviceLostError:
+            raise
         except Exception as error:
             log.exception("a batch of %d pairs, %d tokens failed", batch.rows, batch.tokens)
             self._report(backend, running, failed=True)

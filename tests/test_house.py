@@ -24,6 +24,7 @@ MAY_IMPORT_TORCH = {
     "engine/backends/torch/",
     "engine/backends/tensorrt/",
     "engine/architectures/",
+    "engine/gpu.py",
     "engine/quantization/",
 }
 

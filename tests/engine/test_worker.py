@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from engine.errors import DeadlineError, ScoringError, StartError, UnavailableError
+from engine.errors import (
+    DeadlineError,
+    DeviceLostError,
+    ScoringError,
+    StartError,
+    UnavailableError,
+)
 from engine.types import Batch, BatchReport, Limits, Logits, Pair
 from engine.worker import Worker
 from tests.gate import PATIENCE_SECONDS, Gate, TwoDeepGate, first_ids, settle
@@ -164,6 +170,20 @@ async def test_a_dying_device_thread_answers_everyone_and_says_so() -> None:
         assert await asyncio.to_thread(bench.gate.closed.wait, PATIENCE_SECONDS)
         with pytest.raises(UnavailableError):
             bench.worker.backlog.submit(pairs(4))
+
+
+@pytest.mark.parametrize("kind", [Gate, TwoDeepGate])
+async def test_a_lost_device_ends_the_thread_and_is_not_asked_again(kind: type[Gate]) -> None:
+    gate = kind(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate) as bench:
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in (1, 2, 3)]
+        await gate.batch()
+        gate.open(DeviceLostError("an illegal address"))
+        answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        assert all(isinstance(answer, ScoringError) for answer in answers)
+        assert bench.deaths == 1
+        assert await asyncio.to_thread(gate.closed.wait, PATIENCE_SECONDS)
+        assert gate.passed() == 0
 
 
 async def test_a_device_that_does_not_come_back_answers_everyone_and_says_so() -> None:

@@ -21,6 +21,7 @@ from engine.backends.tensorrt.graphs import Graphs
 from engine.backends.tensorrt.profiles import Call, Profile, cut
 from engine.backends.tensorrt.staging import Staging
 from engine.errors import StartError
+from engine.gpu import engine_errors
 from engine.types import Batch, Checkpoint, Limits, Logits
 
 # Below this, launching kernels costs more than running them.
@@ -80,19 +81,23 @@ class TensorRTBackend:
             self.score(backends.blank([8]))
 
     def score(self, batch: Batch) -> Logits:
-        """Raw logits, float32 [rows]. Raises RuntimeError where TensorRT refuses a call."""
+        """Raw logits, float32 [rows].
+
+        Raises RuntimeError where TensorRT refuses a call, MemoryError or DeviceLostError.
+        """
         return self.start(batch)()
 
     def start(self, batch: Batch) -> Callable[[], Logits]:
         """Queue a batch. Raises as score() does; what runs already is not harmed."""
         calls = cut(batch.lengths, self._profiles)
         begun = _Batch(np.empty(batch.rows, dtype=np.float32), len(calls))
-        try:
-            for call in calls:
-                self._start(begun, call, batch.select(call.rows))
-        except BaseException:
-            self._finish()  # the next batch may use the buffers again
-            raise
+        with engine_errors():
+            try:
+                for call in calls:
+                    self._start(begun, call, batch.select(call.rows))
+            except BaseException:
+                self._finish()  # the next batch may use the buffers again
+                raise
         return partial(self._wait, begun)
 
     def cells(self, batch: Batch) -> int:
@@ -122,8 +127,9 @@ class TensorRTBackend:
         self._running.append(_Running(begun, call.rows, part, slot, slot.fetch(self._device)))
 
     def _wait(self, begun: _Batch) -> Logits:
-        while begun.left:
-            self._collect()
+        with engine_errors():
+            while begun.left:
+                self._collect()
         return begun.logits
 
     def _collect(self) -> None:

@@ -19,6 +19,7 @@ from engine.architectures.replay import MOST_TOKENS, Replay, recorder
 from engine.checkpoint import fingerprint
 from engine.config import EngineConfig
 from engine.errors import StartError
+from engine.gpu import engine_errors
 from engine.quantization import fp8
 from engine.types import Batch, Checkpoint, Limits, Logits
 
@@ -75,16 +76,14 @@ class CudaBackend:
             ) from error
 
     def score(self, batch: Batch) -> Logits:
-        """Raw logits, float32 [rows]. Raises MemoryError where the device has too little."""
+        """Raw logits, float32 [rows]. Raises MemoryError or DeviceLostError."""
         return self.start(batch)()
 
     @torch.inference_mode()
     def start(self, batch: Batch) -> Callable[[], Logits]:
-        """Queue a batch. Raises MemoryError where the device has too little."""
-        try:
+        """Queue a batch. Raises as score() does."""
+        with engine_errors():
             return _fetched(self._queued(batch))
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from error  # the engine's word for it
 
     def cells(self, batch: Batch) -> int:
         """Nothing is padded."""
@@ -119,7 +118,8 @@ def _fetched(logits: Tensor) -> Callable[[], Logits]:
     copied.record()
 
     def wait() -> Logits:
-        copied.synchronize()
+        with engine_errors():
+            copied.synchronize()
         return _numpy(host)
 
     return wait
