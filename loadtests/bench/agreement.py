@@ -4,6 +4,8 @@ import json
 import urllib.request
 from collections.abc import Sequence
 
+import numpy as np
+
 from loadtests.bench.mixes import Request
 from loadtests.bench.servers import Server
 
@@ -25,14 +27,10 @@ def check(
     mix: str, expected: Sequence[Sequence[float]], found: Sequence[Sequence[float]], name: str
 ) -> float:
     """The largest difference in logits. Raises Disagreement over the tolerance."""
-    flat = [logit for logits in expected for logit in logits]
-    if max(flat) - min(flat) < _LEAST_SPREAD:
+    ours, theirs = np.concatenate(expected), np.concatenate(found)
+    if np.ptp(ours) < _LEAST_SPREAD:
         raise Disagreement(f"the {mix} mix's scores are all alike: the checkpoint is degenerate")
-    worst = max(
-        abs(a - b)
-        for ours, theirs in zip(expected, found, strict=True)
-        for a, b in zip(ours, theirs, strict=True)
-    )
+    worst = float(np.abs(ours - theirs).max())
     if not worst <= TOLERANCE:
         raise Disagreement(
             f"{name} and the bare model differ by {worst:.2g} on the {mix} mix, where "

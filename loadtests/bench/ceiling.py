@@ -14,7 +14,7 @@ from engine import checkpoint as checkpoints
 from engine.backends import open_backend
 from engine.config import EngineConfig
 from engine.tokenizer import PairTokenizer
-from engine.types import Batch, Checkpoint, Limits, Pair, Query
+from engine.types import Batch, Checkpoint, Pair, Query
 from loadtests.bench.mixes import Request
 from loadtests.clock import gemm_rate
 
@@ -49,7 +49,9 @@ class BareModel:
         """Score every pair of all requests, longest first. Tokenizing and packing are not timed."""
         pairs = asyncio.run(self._pairs(requests))
         order = sorted(range(len(pairs)), key=lambda i: -pairs[i].tokens)
-        batches = list(_packed([pairs[i] for i in order], self._backend.limits))
+        limits = self._backend.limits
+        sizes = limits.max_batch_tokens, limits.max_batch_rows
+        batches = list(packed([pairs[i] for i in order], *sizes))
         start = time.perf_counter()
         scored = [self._backend.score(batch) for batch in batches]
         seconds = time.perf_counter() - start
@@ -68,11 +70,12 @@ class BareModel:
         return [pair for pairs in encoded for pair in pairs]
 
 
-def _packed(pairs: Sequence[Pair], limits: Limits) -> Iterator[Batch]:
+def packed(pairs: Sequence[Pair], max_tokens: int, max_rows: int) -> Iterator[Batch]:
+    """The pairs in full batches, in their order."""
     batch: list[Pair] = []
     tokens = 0
     for pair in pairs:
-        full = tokens + pair.tokens > limits.max_batch_tokens or len(batch) >= limits.max_batch_rows
+        full = tokens + pair.tokens > max_tokens or len(batch) >= max_rows
         if batch and full:
             yield Batch.pack(batch)
             batch, tokens = [], 0
