@@ -32,7 +32,7 @@ def main() -> None:
         measured = bench.run(arguments.peers.with_name("aiperf"), folder)
     bare.close()
     content: dict[str, Any] = {
-        "machine": report.machine(arguments.note + (", quick run" if arguments.quick else "")),
+        "machine": report.machine(arguments.note, "quick run" if arguments.quick else ""),
         "command": "python -m loadtests.bench" + (" --quick" if arguments.quick else ""),
         "seconds": round(time.monotonic() - begun),
         "text": drawer.text.digest,

@@ -44,6 +44,7 @@ class Run:
             "server_cpus": round(self.server_cpu / self.seconds, 3),
             "client_cpus": round(self.client_cpu / self.seconds, 3),
             "loop_ms_per_request": round(1000 * self.loop_cpu / len(self.latencies), 2),
+            "loop_share": round(self.loop_cpu / self.server_cpu, 4) if self.server_cpu else 0.0,
         }
 
 

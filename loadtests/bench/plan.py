@@ -36,7 +36,7 @@ class Plan:
 
 
 FULL = Plan(3, 3.5, (1, 8, 32), 12.0, (0.2, 0.35, 0.5, 0.65, 0.8), (1, 8, 64, 512), 10, 8)
-QUICK = Plan(1, 0.5, (1, 8), 4.0, (0.3, 0.6), (1, 8, 64), 3, 4)
+QUICK = Plan(1, 0.5, (1, 8), 3.0, (0.3, 0.6), (1, 8, 32), 2, 2)
 # Arrivals faster than this share of what a server can do make a queue without end, not a latency.
 _SUSTAINABLE = 0.9
 

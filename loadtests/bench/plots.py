@@ -22,8 +22,8 @@ _LOOKS = {
 }
 _GREY = "#555555"
 _STAGES = (
-    ("rest_ms", "HTTP, JSON", "#cc79a7"), ("tokenize_ms", "tokenize", "#e69f00"),
-    ("queue_ms", "queue", "#bbbbbb"), ("inference_ms", "inference", "#0072b2"),
+    ("inference_ms", "inference, shared", "#0072b2", "o"), ("queue_ms", "queue", "#777777", "s"),
+    ("tokenize_ms", "tokenize", "#e69f00", "^"), ("rest_ms", "HTTP and JSON", "#d55e00", "D"),
 )  # fmt: skip
 _STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
@@ -41,7 +41,7 @@ def draw(content: Content, folder: Path) -> None:
 
 
 def _save(content: Content, path: Path, title: str, panels: Any) -> None:
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.6), layout="constrained")
     panels(content, axes)
     figure.suptitle(f"{title}. {content['machine']}", fontsize=11, color="#444444")
     figure.savefig(path, dpi=110)
@@ -73,14 +73,13 @@ def _latency(content: Content, axes: Sequence[Any]) -> None:
             offered = [point["offered"] for point in points]
             axis.plot(offered, [p[f"p{percentile}_ms"] for p in points], label=name, **_LOOKS[name])
         axis.set_yscale("log")
-        axis.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda ms, _: f"{ms:g}"))
-        axis.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axis.set_xlim(0, None)
         axis.set_title(f"p{percentile}")
         axis.set_xlabel("offered load, passages a second")
     lowest, highest = zip(*(axis.get_ylim() for axis in axes), strict=True)
     for axis in axes:
         axis.set_ylim(min(lowest), max(highest))
+        _logarithmic(axis, axis.yaxis)
     axes[0].set_ylabel("milliseconds from due time to answer")
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
@@ -92,28 +91,35 @@ def _time(content: Content, axes: Sequence[Any]) -> None:
 
 
 def _stages(axis: Any, content: Content) -> None:
-    """Each stage's share of the mean request, the whole in milliseconds beside it."""
+    """The mean request's stages, from milliseconds to minutes, so on a logarithmic axis."""
     rows = [
         (f"{mix}, {callers}", cell)
         for mix, closed in content["closed"].items()
         for callers, cell in closed["median"][CROSSRANK].items()
-    ][::-1]
-    places = np.arange(len(rows))
-    totals = np.array([sum(cell[key] for key, _, _ in _STAGES) for _, cell in rows])
-    left = np.zeros(len(rows))
-    for key, label, colour in _STAGES:
-        share = 100 * np.array([cell[key] for _, cell in rows]) / totals
-        axis.barh(places, share, left=left, color=colour, label=label)
-        left += share
-    for place, total in zip(places, totals, strict=True):
-        axis.annotate(f"{total:.0f} ms", (101, place), va="center", fontsize=9)
-    axis.set_yticks(places, [name for name, _ in rows])
-    axis.set_xlim(0, 100)
-    axis.set_xlabel("% of a request's time (mix, callers)")
-    axis.set_title("crossrank's stages", pad=24)
-    axis.legend(loc="lower left", bbox_to_anchor=(-0.3, 0.99), ncols=4, fontsize=9,
-                columnspacing=0.9, handlelength=1, handletextpad=0.4)  # fmt: skip
-    axis.grid(visible=False, axis="y")
+    ]
+    for key, label, colour, marker in _STAGES:
+        values = [cell[key] for _, cell in rows]
+        axis.plot(values, range(len(rows)), marker, color=colour, label=label)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axis.invert_yaxis()
+    axis.margins(y=0.08)
+    _logarithmic(axis, axis.xaxis)
+    axis.set_ylabel("mix, callers")
+    axis.set_xlabel("milliseconds of the mean request")
+    axis.set_title("crossrank's stages")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.35, -0.17), ncols=2, fontsize=9.5,
+                columnspacing=1, handletextpad=0.2)  # fmt: skip
+
+
+def _logarithmic(axis: Any, which: Any) -> None:
+    """Plain numbers, at 1, 2 and 5 where there are few decades."""
+    horizontal = which is axis.xaxis
+    (axis.set_xscale if horizontal else axis.set_yscale)("log")
+    low, high = axis.get_xlim() if horizontal else axis.get_ylim()
+    few = high < 30 * low
+    which.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5) if few else (1,)))
+    which.set_major_formatter(mpl.ticker.FuncFormatter(lambda number, _: f"{number:g}"))
+    which.set_minor_formatter(mpl.ticker.NullFormatter())
 
 
 def _shares(axis: Any, content: Content) -> None:
@@ -121,30 +127,29 @@ def _shares(axis: Any, content: Content) -> None:
     colours = {name: look["color"] for name, look in _LOOKS.items()} | {BARE: _GREY}
     width = 0.8 / len(colours)
     for shift, (name, colour) in enumerate(colours.items()):
-        shares = [100 * summary.gemm_shares(content, mix).get(name, 0.0) for mix in mixes]
+        shares = [100 * summary.gemm_shares(content, mix)[name] for mix in mixes]
         axis.bar(np.arange(len(mixes)) + shift * width, shares, width, color=colour, label=name)
     axis.set_xticks(np.arange(len(mixes)) + 1.5 * width, mixes)
+    axis.set_xlabel("mix, at the most callers")
     axis.set_ylabel("% of the measured GEMM peak")
-    axis.set_ylim(0, 100)
     axis.set_title("Arithmetic reached")
-    axis.legend(fontsize=9)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=9.5)
     axis.grid(visible=False, axis="x")
 
 
 def _sizes(axis: Any, sizes: Sequence[Mapping[str, float]]) -> None:
     tokens = np.array([size["tokens"] for size in sizes])
     milliseconds = 1000 * np.array([size["seconds"] for size in sizes])
-    axis.plot(tokens, milliseconds, label="measured", **_LOOKS[CROSSRANK])
+    axis.plot(tokens, milliseconds, label="measured; number: passages", **_LOOKS[CROSSRANK])
     cheapest = (milliseconds / tokens).min()
     axis.plot(tokens, cheapest * tokens, "--", color=_GREY, label="linear in tokens")
     for size, x, y in zip(sizes, tokens, milliseconds, strict=True):
-        axis.annotate(
-            f"{size['passages']}", (x, y), (0, 7), textcoords="offset points", ha="center"
-        )
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.margins(y=0.15)
-    axis.set_xlabel("tokens in the request (number: its passages)")
-    axis.set_ylabel("milliseconds, alone on crossrank")
-    axis.set_title("One request")
-    axis.legend(loc="lower right")
+        place = {"xytext": (-5, 6), "textcoords": "offset points", "ha": "right"}
+        axis.annotate(f"{size['passages']}", (x, y), **place)
+    axis.margins(x=0.12, y=0.15)
+    for which in (axis.xaxis, axis.yaxis):
+        _logarithmic(axis, which)
+    axis.set_xlabel("tokens in the request")
+    axis.set_ylabel("milliseconds")
+    axis.set_title("One request, alone on crossrank")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=9.5)

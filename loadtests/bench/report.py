@@ -2,28 +2,40 @@
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from loadtests.bench import summary
 from loadtests.bench.mixes import STANDARD
-from loadtests.bench.names import BARE, CROSSRANK, NAMES
+from loadtests.bench.names import BARE, CROSSRANK, INFINITY, NAMES, PLAIN
 
 Content = Mapping[str, Any]
 
 
 def text(content: Content) -> str:
     """All of it, as Markdown."""
-    parts = (table(content), open_table(content), limits(content), verdicts(content))
+    parts = (part(content) for part in (table, latency_table, open_table, limits, verdicts))
     return "\n\n".join([content["machine"], *parts])
 
 
 def table(content: Content) -> str:
-    """Throughput and latency side by side, a row for each mix and concurrency."""
-    speeds = [f"{name}, passages/s" for name in (*NAMES, BARE)]
-    head = ["mix", "callers", *speeds, *(f"{name}, p50 / p95 / p99 ms" for name in NAMES)]
-    return _markdown(head, [*_closed_rows(content), *_nvidia_rows(content)])
+    """Throughput: a row for each mix and concurrency, and crossrank's lead over its peers."""
+    leads = [f"over {name}" for name in (INFINITY, PLAIN)]
+    head = ["passages/s", "callers", *NAMES, BARE, *leads]
+    return _markdown(head, [*_speeds(content), *_nvidia(content, len(head), _speed)])
+
+
+def latency_table(content: Content) -> str:
+    """Latency: the same rows."""
+    head = ["p50 / p95 / p99, ms", "callers", *NAMES]
+    rows = [
+        [mix, callers, *(_latency(cells[name][callers]) for name in NAMES)]
+        for mix, cells in _medians(content)
+        for callers in cells[CROSSRANK]
+    ]
+    return _markdown(head, [*rows, *_nvidia(content, len(head), _latency)])
 
 
 def open_table(content: Content) -> str:
@@ -47,10 +59,10 @@ def verdicts(content: Content) -> str:
     return "\n".join(f"- {target.line()}" for target in summary.targets(content))
 
 
-def machine(note: str) -> str:
+def machine(*notes: str) -> str:
     """What the figures were measured on."""
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {_processor()}{note and ', '}{note}"
+    return ", ".join(filter(None, (f"{cores} cores of {_processor()}", *notes)))
 
 
 def _processor() -> str:
@@ -65,26 +77,33 @@ def _processor() -> str:
     return f"{kind}{vectors and ', '}{vectors}"
 
 
-def _closed_rows(content: Content) -> Iterator[list[str]]:
+def _medians(content: Content) -> Iterator[tuple[str, Content]]:
     for mix, closed in content["closed"].items():
-        bare = sorted(closed["bare_passages_per_second"])
-        for concurrency in closed["median"][CROSSRANK]:
-            cells = [closed["median"].get(name, {}).get(concurrency) for name in NAMES]
-            speeds = [f"{cell['passages_per_second']:.0f}" if cell else "" for cell in cells]
-            middle = f"{bare[len(bare) // 2]:.0f}"
-            yield [mix, concurrency, *speeds, middle, *map(_latency, cells)]
+        yield mix, closed["median"]
 
 
-def _nvidia_rows(content: Content) -> Iterator[list[str]]:
+def _speeds(content: Content) -> Iterator[list[str]]:
+    for mix, cells in _medians(content):
+        bare = {"passages_per_second": median(content["closed"][mix]["bare_passages_per_second"])}
+        for callers in cells[CROSSRANK]:
+            leads = [
+                summary.ratio(content, mix, callers, peer, "passages_per_second")
+                for peer in (INFINITY, PLAIN)
+            ]
+            speeds = [_speed(cells[name][callers]) for name in NAMES]
+            yield [mix, callers, *speeds, _speed(bare), *(f"{lead:.2f} x" for lead in leads)]
+
+
+def _nvidia(content: Content, width: int, cell: Callable[[Content], str]) -> Iterator[list[str]]:
+    """aiperf's row, as wide as the others."""
     if found := content.get("aiperf"):
-        speed = f"{found['passages_per_second']:.0f}"
-        callers = str(found["concurrency"])
-        yield [f"{STANDARD.name}, by aiperf", callers, speed, "", "", "", _latency(found), "", ""]
+        row = [f"{STANDARD.name}, measured by aiperf", str(found["concurrency"]), cell(found)]
+        yield row + [""] * (width - len(row))
 
 
 def _limits(content: Content) -> Iterator[str]:
     for mix, closed in content["closed"].items():
-        peak = max(closed["gemm_flops"]) / 1e9
+        peak = summary.gemm_peak(content) / 1e9
         shares = summary.gemm_shares(content, mix).items()
         reached = ", ".join(f"{name} {share:.0%}" for name, share in shares)
         callers = summary.busiest(content, mix)
@@ -95,8 +114,9 @@ def _limits(content: Content) -> Iterator[str]:
         )
         ours = closed["median"][CROSSRANK][callers]
         yield (
-            f"{mix} mix, event loop: {ours['loop_ms_per_request']:.1f} ms of CPU a request; "
-            f"outside tokenizing, queue and inference a request spends {ours['rest_ms']:.1f} ms"
+            f"{mix} mix, event loop: {ours['loop_ms_per_request']:.1f} ms of CPU a request, "
+            f"{ours['loop_share']:.1%} of the server's; outside tokenizing, queue and inference "
+            f"a request spends {ours['rest_ms']:.1f} ms"
         )
     cells = [
         c for mix in content["closed"].values() for s in mix["median"].values() for c in s.values()
@@ -108,7 +128,11 @@ def _limits(content: Content) -> Iterator[str]:
     yield f"largest difference in logits between any server and the bare model: {worst:.1g}"
 
 
-def _latency(cell: Mapping[str, float] | None) -> str:
+def _speed(cell: Content) -> str:
+    return f"{cell['passages_per_second']:.{0 if cell['passages_per_second'] >= 100 else 1}f}"
+
+
+def _latency(cell: Content | None) -> str:
     return " / ".join(f"{cell[f'p{p}_ms']:.0f}" for p in (50, 95, 99)) if cell else ""
 
 

@@ -28,6 +28,7 @@ class Bench:
         self.content: Content = {
             "idle_cpus": {},
             "agreement": {},
+            "gemm_flops": [],
             "closed": {},
             "open": [],
             "sizes": [],
@@ -63,10 +64,10 @@ class Bench:
         requests = self._drawer.requests(mix, max(counts.values()))
         lengths = [n for request in requests for n in request.tokens]
         rounds: Content = {server.name: {str(c): [] for c in counts} for server in self._servers}
-        bare, gemm = [], []
+        bare = []
         for number in range(self._plan.rounds):
             _say(f"{mix.name}: round {number + 1} of {self._plan.rounds}")
-            gemm.append(gemm_peak())
+            self.content["gemm_flops"].append(gemm_peak())
             bare.append(self._bare.run(requests).passages_per_second)
             for server in self._servers:
                 for concurrency, count in counts.items():
@@ -79,7 +80,6 @@ class Bench:
                 for name, cells in rounds.items()
             },
             "bare_passages_per_second": bare,
-            "gemm_flops": gemm,
             "flops_per_passage": forward_flops(self._bare.checkpoint, lengths) / len(lengths),
         }
 
