@@ -50,7 +50,7 @@ format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
 load: $(VENV)/.load  ## load, faults and a soak against real servers: about five minutes
 	$(BIN)/python -m loadtests
 
-bench: $(VENV)/.load $(INFINITY)/.installed $(PEERS)/.installed  ## beside its peers: about 15 minutes
+bench: $(VENV)/.bench $(INFINITY)/.installed $(PEERS)/.installed  ## beside its peers: about 15 minutes
 	$(BIN)/python -m loadtests.bench $(BENCH)
 
 audit: $(VENV)/.audit  ## known vulnerabilities in the pinned versions: asks the network
@@ -88,6 +88,10 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt
 
 $(VENV)/.load: $(VENV)/.run
 	$(PIP) -e '.[load]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run
+	$(PIP) -e '.[bench]'
 	@touch $@
 
 $(VENV)/.audit: $(VENV)/.run

@@ -11,7 +11,7 @@ from app.settings import SHIPPED_CHECKPOINT
 from engine import checkpoint as checkpoints
 from engine.config import EngineConfig
 from engine.types import Pair
-from loadtests.bench import checkpoint, figures, plots, report, summary
+from loadtests.bench import checkpoint, figures, load, plots, report, servers, summary
 from loadtests.bench.agreement import TOLERANCE, Disagreement, check
 from loadtests.bench.ceiling import BareModel, forward_flops, packed
 from loadtests.bench.dialects import INFINITY, NIM, PLAIN
@@ -119,6 +119,22 @@ def test_the_checkpoint_is_seeded_and_its_scores_spread(tmp_path: Path, drawer: 
     assert max(done.logits[0]) - min(done.logits[0]) > 0.5
 
 
+def test_a_load_on_a_real_server_is_accounted_for(tmp_path: Path, drawer: Drawer) -> None:
+    requests = drawer.requests(SHORT, 3)
+    too_long = Request("which?", ("word " * checkpoint.MAX_TOKENS,), (checkpoint.MAX_TOKENS + 4,))
+    with servers.ours(checkpoint.write(tmp_path)) as server:
+        runs = [load.closed(server, requests, 2), load.open_loop(server, requests, [0, 0.01, 0.02])]
+        with pytest.raises(SystemExit, match=r"1 of 1 requests, with \[422\]"):
+            load.closed(server, [too_long], 1)
+    for run in runs:
+        assert run.passages == 60
+        assert len(run.latencies) == 3
+        assert run.stages is not None
+        assert run.stages.requests == 3
+        assert 0 < run.stages.inference <= run.stages.total <= sum(run.latencies)
+        assert run.figures().keys() >= {"p99_ms", "server_cpus", "client_cpus", "loop_share"}
+
+
 def test_the_ceiling_packs_full_batches_in_order() -> None:
     pairs = [Pair(drawn, split=len(drawn)) for drawn in _ids(50, 40, 30, 30)]
     batches = list(packed(pairs, max_tokens=90, max_rows=2))
@@ -142,7 +158,9 @@ def test_a_server_is_offered_what_it_can_keep_up_with() -> None:
     assert sustains(50.0, 100.0)
     assert not sustains(95.0, 100.0)
     assert QUICK.count(8, seconds_per_request=10.0) == 8
-    assert FULL.count(1, seconds_per_request=0.1) == 35
+    assert FULL.count(1, seconds_per_request=0.1) == 30
+    assert FULL.callers(STANDARD) == [1, 8, 32]
+    assert FULL.callers(LONG) == [1, 8]
 
 
 def made_up(concurrencies: tuple[int, ...] = (1, 8, 32)) -> dict[str, Any]:

@@ -5,6 +5,8 @@ make bench, or python -m loadtests.bench [--quick] [--note TEXT] once `make benc
 
 import argparse
 import json
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ RESULTS = Path(__file__).parent.parent / "results"
 def main() -> None:
     """Make the checkpoint, start the servers, measure, write."""
     arguments = _arguments()
+    # the servers are suspended most of the time: left behind, they would never end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     begun = time.monotonic()
     folder = checkpoint.write(arguments.work / "checkpoint")
     drawer = mixes.Drawer(Tokenizer.from_file(str(folder / "tokenizer.json")))

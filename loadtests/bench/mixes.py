@@ -21,6 +21,7 @@ class Mix:
     """Log-normal pair lengths within bounds, all in tokens, and passages in a request.
 
     sizes: one block of requests; every block has these sizes, in an order of its own.
+    most_callers: at a time.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Mix:
     most: int
     sizes: tuple[int, ...]
     seed: int
+    most_callers: int = 32
 
     @property
     def says(self) -> str:
@@ -49,7 +51,8 @@ class Request:
 
 SHORT = Mix("short", 32, 0.3, 16, 48, (20,), seed=1)
 STANDARD = Mix("standard", 120, 0.7, 16, 512, (5,) * 5 + (20,) * 4 + (100,), seed=2)
-LONG = Mix("long", 1024, 0.4, 512, 2048, (2, 4), seed=3)
+# 32 callers of thousands of tokens each would be minutes of queue, for each server and round
+LONG = Mix("long", 1024, 0.4, 512, 2048, (2, 4), seed=3, most_callers=8)
 MIXES = (SHORT, STANDARD, LONG)
 
 

@@ -1,4 +1,4 @@
-"""How much is measured: a full run of 10 to 15 minutes, or a quick one to see that it runs."""
+"""How much is measured: a full run of about 15 minutes, or a quick one to see that it runs."""
 
 from dataclasses import dataclass
 
@@ -30,12 +30,16 @@ class Plan:
         """The highest concurrency."""
         return max(self.concurrencies)
 
+    def callers(self, mix: Mix) -> list[int]:
+        """The concurrencies that this mix is measured at."""
+        return [c for c in self.concurrencies if c <= mix.most_callers]
+
     def count(self, concurrency: int, seconds_per_request: float) -> int:
         """Requests of one closed loop: each caller has one at least."""
         return max(concurrency, round(self.seconds / seconds_per_request))
 
 
-FULL = Plan(3, 3.5, (1, 8, 32), 12.0, (0.2, 0.35, 0.5, 0.65, 0.8), (1, 8, 64, 512), 10, 8)
+FULL = Plan(3, 3.0, (1, 8, 32), 12.0, (0.2, 0.4, 0.6, 0.8), (1, 8, 64, 512), 6, 8)
 QUICK = Plan(1, 0.5, (1, 8), 3.0, (0.3, 0.6), (1, 8, 32), 2, 2)
 # Arrivals faster than this share of what a server can do make a queue without end, not a latency.
 _SUSTAINABLE = 0.9

@@ -60,14 +60,14 @@ class Bench:
         return self._bare.run(requests).seconds / len(requests)
 
     def _closed(self, mix: Mix, pace: float) -> Content:
-        counts = {c: self._plan.count(c, pace) for c in self._plan.concurrencies}
+        counts = {c: self._plan.count(c, pace) for c in self._plan.callers(mix)}
         requests = self._drawer.requests(mix, max(counts.values()))
         lengths = [n for request in requests for n in request.tokens]
         rounds: Content = {server.name: {str(c): [] for c in counts} for server in self._servers}
+        self.content["gemm_flops"].append(gemm_peak())
         bare = []
         for number in range(self._plan.rounds):
             _say(f"{mix.name}: round {number + 1} of {self._plan.rounds}")
-            self.content["gemm_flops"].append(gemm_peak())
             bare.append(self._bare.run(requests).passages_per_second)
             for server in self._servers:
                 for concurrency, count in counts.items():

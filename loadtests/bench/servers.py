@@ -71,7 +71,7 @@ def running(checkpoint: Path, infinity: Path, peers: Path) -> Iterator[list[Serv
     infinity, peers: the Pythons of Infinity's environment and of the plain server's.
     """
     starts: dict[str, Callable[[], AbstractContextManager[Server]]] = {
-        CROSSRANK: lambda: _crossrank(checkpoint),
+        CROSSRANK: lambda: ours(checkpoint),
         INFINITY: lambda: _infinity(checkpoint, infinity),
         PLAIN: lambda: _plain(checkpoint, peers),
     }
@@ -85,7 +85,8 @@ def running(checkpoint: Path, infinity: Path, peers: Path) -> Iterator[list[Serv
 
 
 @contextmanager
-def _crossrank(checkpoint: Path) -> Iterator[Server]:
+def ours(checkpoint: Path) -> Iterator[Server]:
+    """crossrank as it comes."""
     settings = {"CROSSRANK_CHECKPOINT": str(checkpoint), "CROSSRANK_MODEL_NAME": MODEL_NAME}
     with crossrank(**settings) as process:
         url = url_when_ready(process)
@@ -113,7 +114,7 @@ def _plain(checkpoint: Path, python: Path) -> AbstractContextManager[Server]:
 def _peer(
     name: str, dialect: Dialect, command: Sequence[str], port: int, checkpoint: Path
 ) -> Iterator[Server]:
-    quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+    quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     log = checkpoint.with_name(f"{dialect.name}.log")
     with (
         log.open("wb") as sink,
