@@ -131,7 +131,8 @@ def test_a_load_on_a_real_server_is_accounted_for(tmp_path: Path, drawer: Drawer
         assert len(run.latencies) == 3
         assert run.stages is not None
         assert run.stages.requests == 3
-        assert 0 < run.stages.inference <= run.stages.total <= sum(run.latencies)
+        assert run.stages.inference > 0
+        assert run.stages.rest > 0  # the stages are parts of the whole
         assert run.figures().keys() >= {"p99_ms", "server_cpus", "client_cpus", "loop_share"}
 
 
