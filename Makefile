@@ -6,8 +6,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 CLIENTS := .venv-clients
 TOOLS := .venv-tools
+INFINITY := .venv-infinity
+PEERS := .venv-peers
 
-.PHONY: run test test-clients test-fleet check check-docker lock lock-check sbom format load audit mini clean
+.PHONY: run test test-clients test-fleet check check-docker lock lock-check sbom format load bench audit mini clean
 
 run: $(VENV)/.run  ## serve the shipped checkpoint on port 8000 (CROSSRANK_PORT moves it)
 	@$(BIN)/crossrank serve
@@ -48,6 +50,9 @@ format: $(VENV)/.dev  ## rewrite the sources as `make check` wants them
 load: $(VENV)/.load  ## load, faults and a soak against real servers: about five minutes
 	$(BIN)/python -m loadtests
 
+bench: $(VENV)/.bench $(INFINITY)/.installed $(PEERS)/.installed  ## beside its peers: about 15 minutes
+	$(BIN)/python -m loadtests.bench $(BENCH)
+
 audit: $(VENV)/.audit  ## known vulnerabilities in the pinned versions: asks the network
 	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
@@ -56,7 +61,7 @@ mini: $(VENV)/.dev  ## train the shipped checkpoint again (about half an hour on
 	$(BIN)/python -m models.mini.train --work build/mini
 
 clean:  ## remove everything that was installed or built
-	rm -rf $(VENV) $(CLIENTS) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(TOOLS) $(INFINITY) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -85,8 +90,19 @@ $(VENV)/.load: $(VENV)/.run
 	$(PIP) -e '.[load]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.run
+	$(PIP) -e '.[bench]'
+	@touch $@
+
 $(VENV)/.audit: $(VENV)/.run
 	$(PIP) -e '.[audit]'
+	@touch $@
+
+# The benchmark's peers, each with versions that it is at its best with.
+$(INFINITY)/.installed $(PEERS)/.installed: .venv-%/.installed: loadtests/bench/%.txt
+	@echo "Installing the benchmark's $* into .venv-$* (PyTorch is large; this happens once)"
+	@$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # Nothing of these is in an image, or beside the project's own packages.
