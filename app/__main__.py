@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.configure(settings.log_level, settings.log_format)
         if names := configuration.ignored():
             log.info("these names mean nothing here and are ignored: %s", ", ".join(names))
+        if names := configuration.linked():
+            log.info("Kubernetes' service links, not settings, are ignored: %s", ", ".join(names))
         return build.run(settings, given) if given.command == "build" else _run(given, settings)
     except CrossrankError as error:
         sys.stderr.write(f"crossrank: {error}\n")

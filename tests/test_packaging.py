@@ -217,7 +217,8 @@ def test_a_pod_can_do_nothing_it_need_not() -> None:
 
 
 def test_the_service_s_name_does_not_become_a_setting() -> None:
-    # Kubernetes sets CROSSRANK_PORT=tcp://… for a Service of that name, unless told not to.
+    # Kubernetes sets CROSSRANK_PORT=tcp://… for a Service of that name, unless told not to;
+    # tests/app/test_service_links.py is for pods that others write.
     assert POD["enableServiceLinks"] is False
 
 
