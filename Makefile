@@ -37,6 +37,7 @@ lock-check: $(TOOLS)/.installed  ## whether the lock files are what `make lock` 
 	rm -rf build/lock && mkdir -p build/lock && docker/lock.sh build/lock
 	diff docker/requirements-cpu.lock build/lock/requirements-cpu.lock
 	diff docker/requirements-gpu.lock build/lock/requirements-gpu.lock
+	diff docker/requirements-tensorrt.lock build/lock/requirements-tensorrt.lock
 
 sbom: $(VENV)/.dev $(TOOLS)/.installed  ## bill of materials (CycloneDX) and licences, into build/
 	docker/sbom.sh $(BIN)/python build
