@@ -24,7 +24,7 @@ CUSTOM = {
 
 def rendered(folder: Path) -> str:
     """What `kubectl apply -k` would send."""
-    command = [tool("kubectl", "kubernetes-client"), "kustomize", str(folder)]
+    command = [tool("kubectl", "docker/tools.txt"), "kustomize", str(folder)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
