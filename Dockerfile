@@ -104,26 +104,29 @@ COPY engine engine
 RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
  && pip uninstall -y pip \
  && python3 -m compileall -q app engine
-# The script of this layer, and what HEALTHCHECK runs.
+# The script of the next layer, and what HEALTHCHECK and ENTRYPOINT run.
 COPY docker/*.sh docker/
 # Tests and types. All bytecode stays: what a GPU makes torch import is not known here.
 RUN docker/slim.sh .venv/lib/python3*/site-packages
 
 FROM base AS gpu
-# Triton, which makes torch's kernels for the GPU at hand, compiles its launcher with the C compiler that it finds.
-# No version, as above.
+# Triton makes torch's kernels for the GPU at hand, and compiles their launcher with the C compiler that it finds.
+# A base without Python's headers, which that takes, fails here. No version, as above.
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends gcc libc6-dev \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+ && test -f "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"
 # NVIDIA's container runtime reads the first two: all GPUs, and what the driver offers for computing.
-# The last is where torch keeps its kernels: it loads them, which container engines forbid in /dev/shm.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    NIM_ENGINE_MODEL_NAME=nvidia/llama-nemotron-rerank-1b-v2 \
-    TORCHINDUCTOR_CACHE_DIR=/opt/nim/.cache/torchinductor
+    NIM_ENGINE_MODEL_NAME=nvidia/llama-nemotron-rerank-1b-v2
 # Packages and project; no weights: they are downloaded into the cache, under their own licence.
 COPY --from=gpu-project /opt/crossrank /opt/crossrank
+# As above, but for torch's cache.
+ENTRYPOINT ["/opt/crossrank/docker/entrypoint.sh"]
+# An entry point resets what is run by itself.
+CMD ["serve"]
 # Not root, and a number, so that Kubernetes can tell; any other works too.
 USER 1000:1000
 
