@@ -28,7 +28,7 @@ test-fleet: $(VENV)/.dev $(TOOLS)/.installed  ## Prometheus, the proxy, manifest
 
 check-docker: $(TOOLS)/.installed  ## the Dockerfile and the shell scripts
 	$(TOOLS)/bin/hadolint Dockerfile
-	$(TOOLS)/bin/shellcheck docker/*.sh .ci/run
+	$(TOOLS)/bin/shellcheck docker/*.sh docker/grafana/render/*.sh .ci/run
 
 lock: $(TOOLS)/.installed  ## write the images' lock files again
 	docker/lock.sh

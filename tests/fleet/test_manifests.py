@@ -1,6 +1,5 @@
 """The manifests are what Kubernetes takes: rendered by kubectl, held to the API's schemas."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -142,9 +141,13 @@ def test_only_the_gpu_s_pods_take_a_gpu() -> None:
         for each in yaml.safe_load_all(rendered(KUBERNETES / "overlays/gpu"))
         if each["kind"] == "Deployment"
     )
-    resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
-    assert resources["limits"]["nvidia.com/gpu"] == "1"
-    assert "emptyDir" not in json.dumps(deployment)
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert "emptyDir" not in volumes["cache"]
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    assert mounts == {"/opt/nim/.cache": "cache", "/dev/shm": "shm"}  # noqa: S108 - a mount
 
 
 def _at(each: dict[str, Any], path: str) -> Any:
