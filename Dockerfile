@@ -78,7 +78,8 @@ RUN pip install --no-cache-dir --require-hashes -r docker/requirements-gpu.lock
 ARG TENSORRT=yes
 # A lock of its own, so that the choice is made here.
 RUN if [ "${TENSORRT}" != no ]; then \
-      pip install --no-cache-dir --require-hashes -r docker/requirements-tensorrt.lock; \
+      pip install --no-cache-dir --require-hashes -r docker/requirements-tensorrt.lock \
+        || { echo "TensorRT cannot be installed; --build-arg TENSORRT=no leaves it out" >&2; exit 1; }; \
     fi
 
 # The project over either set of packages: one recipe, two stages.
