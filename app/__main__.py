@@ -8,13 +8,16 @@ from pathlib import Path
 
 from app import logs
 from app import settings as configuration
-from app.commands import build, cache, show
+from app.commands import build, cache, calibrate, evaluate, show
 from app.commands.rank import Ask, rank
 from app.operations import VERSION
 from app.server import serve
 from engine.errors import CrossrankError
 
 log = logging.getLogger("crossrank")
+
+# Those that read their options themselves.
+_COMMANDS = {"build": build.run, "calibrate": calibrate.run, "eval": evaluate.run}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.info("these names mean nothing here and are ignored: %s", ", ".join(names))
         if names := configuration.linked():
             log.info("Kubernetes' service links, not settings, are ignored: %s", ", ".join(names))
-        return build.run(settings, given) if given.command == "build" else _run(given, settings)
+        command = _COMMANDS.get(given.command)
+        return command(settings, given) if command else _run(given, settings)
     except CrossrankError as error:
         sys.stderr.write(f"crossrank: {error}\n")
         return 2
@@ -63,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     ranking.add_argument("--json", action="store_true", help="print JSON instead of a table")
     ranking.add_argument("--refuse-long", action="store_true", help="refuse what would be cut")
     build.add_parser(commands)
+    calibrate.add_parser(commands)
+    evaluate.add_parser(commands)
     commands.add_parser("show-config", help="show every setting and its value")
     commands.add_parser("list-model-profiles", help="say which model would be served")
     download = commands.add_parser("download-to-cache", help="fetch and verify the model")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.documents import TextObject
-from app.scores import score
+from app.scores import Scored, score
 from engine.types import Ranking
 
 
@@ -50,6 +50,12 @@ def results(
         )
         for item in ranking.results[: top_n or None]
     ]
+
+
+def ranked(found: Sequence[Any]) -> list[Scored]:
+    """What the items of an answer say, in their order."""
+    items = map(Result.model_validate, found)
+    return [Scored(item.index, item.relevance_score) for item in items]
 
 
 def errors(model: type[BaseModel], statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:

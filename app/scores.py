@@ -1,6 +1,15 @@
 """From logits to the scores that dialects answer with. Ranking comes first, and is by logit."""
 
 import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A document's place in what was sent, and whatever score the answer gave it."""
+
+    index: int
+    score: float
 
 
 def sigmoid(logit: float) -> float:

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     )
     dtype: Literal["auto", "bf16", "fp16", "fp8", "fp32"] = Field(
         "auto",
-        description="Number format on a GPU: `auto`, `bf16`, `fp16`, `fp8` (TensorRT only) or "
+        description="Number format on a GPU: `auto`, `bf16`, `fp16`, `fp8` (once calibrated) or "
         "`fp32` (torch only).",
     )
     plan: Path | None = Field(

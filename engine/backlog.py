@@ -66,12 +66,15 @@ class Backlog:
             tokens, pairs = self._schedule.waiting_tokens, self._schedule.waiting_pairs
         return Waiting(tokens, pairs, now - oldest)
 
-    def take(self) -> Slots:
-        """Wait for the next batch, sorted by length. Empty once closed and drained."""
+    def take(self, wait: bool = True) -> Slots:
+        """The next batch, sorted by length. Empty once closed and drained.
+
+        wait: until there is one, else it is empty too where nothing waits now.
+        """
         with self._changed:
             self._drop_expired()
             while not self._schedule:
-                if self._closed:
+                if self._closed or not wait:
                     return []
                 self._changed.wait()
                 self._drop_expired()

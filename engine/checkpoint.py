@@ -1,5 +1,6 @@
 """A folder or hub id → verified files, parsed config and pair template, or the reason why not."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -40,6 +41,15 @@ def load(config: EngineConfig) -> Checkpoint:
         tensors=tensors,
         raw_config=raw,
     )
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """sha256 over config.json and the weight files, names left out: copies are the same."""
+    total = hashlib.sha256()
+    for path in (checkpoint.folder / "config.json", *sorted(set(checkpoint.tensors.values()))):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ CrossrankError
 ├── UnavailableError      not ready yet, or stopping; the request may be sent again
 ├── OverloadedError       too much is waiting; it carries the seconds after which to try again
 ├── DeadlineError         the request's time ran out before its scores were there
-└── ScoringError          the backend failed on this request, or gave no valid score
+├── ScoringError          the backend failed on this request, or gave no valid score
+└── DeviceLostError       the device computes nothing any more; the process must end
 """
 
 
@@ -67,3 +68,7 @@ class DeadlineError(CrossrankError):
 
 class ScoringError(CrossrankError):
     """The backend could not score this request."""
+
+
+class DeviceLostError(CrossrankError):
+    """No batch can succeed any more, whatever is in it."""

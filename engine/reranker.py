@@ -129,7 +129,8 @@ class Reranker:
 
     def _ran(self, report: BatchReport) -> None:
         """Runs on the device thread."""
-        self._ledger.ran(report.tokens, report.seconds)
+        devices = max(1, len(self._config.devices))  # the others run meanwhile
+        self._ledger.ran(report.tokens, report.seconds / devices)
         self._on_batch(report)
 
     def _died(self) -> None:

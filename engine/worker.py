@@ -8,19 +8,32 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from engine.backends import Backend
+from engine.backends import Backend, OverlappingBackend
 from engine.backlog import Backlog, Slots
-from engine.errors import CrossrankError, ScoringError, UnavailableError
-from engine.types import Batch, BatchReport, Limits, Logits, Pair, Waiting
+from engine.errors import CrossrankError, DeviceLostError, ScoringError, UnavailableError
+from engine.types import Batch, BatchReport, Limits, Logits, Waiting
 from engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 _JOIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A batch on its way. started: monotonic seconds. wait: gives the logits, or raises."""
+
+    slots: Slots
+    batch: Batch
+    started: float
+    wait: Callable[[], Logits]
 
 
 class Worker:
@@ -45,6 +58,7 @@ class Worker:
         self._join = join
         self._watchdog = Watchdog(stuck_after_seconds, self._stuck)
         self._backlog: Backlog | None = None  # there is none before the backend is open
+        self._freed = 0.0  # monotonic seconds of the last batch's end
         self._death = threading.Lock()  # held for good by whoever notices it first
 
     async def start(self) -> None:
@@ -82,15 +96,14 @@ class Worker:
     def _run(self, opened: asyncio.Future[None]) -> None:
         try:
             backend = self._open_backend()
-            backend.score(_warm_up_batch())
+            backend.warm_up()
             self._backlog = self._join(backend.limits, self._loop)
             self._tell(_resolve, opened)
         except Exception as error:
             self._tell(_reject, opened, error)
             return
         try:
-            while slots := self.backlog.take():
-                self.backlog.deliver(slots, self._score(backend, slots))
+            self._serve(backend)
         except BaseException:
             log.exception("the device thread died")
             self._die()
@@ -101,33 +114,66 @@ class Worker:
         with contextlib.suppress(RuntimeError):  # told to stop while loading: the loop has closed
             self._loop.call_soon_threadsafe(function, *args)
 
-    def _score(self, backend: Backend, slots: Slots, retry: bool = True) -> Sequence[float]:
-        """One logit a slot; NaN where the backend failed, also after a retry in halves."""
+    def _serve(self, backend: Backend) -> None:
+        """Take, start, finish; a backend that can is given one batch more while it runs one."""
+        most = 2 if isinstance(backend, OverlappingBackend) else 1
+        running: deque[_Running] = deque()
+        while (slots := self.backlog.take(wait=not running)) or running:
+            if slots:
+                running.append(self._start(backend, slots))
+            if len(running) == most or not slots:
+                done = running.popleft()
+                self.backlog.deliver(done.slots, self._finish(backend, done))
+
+    def _start(self, backend: Backend, slots: Slots) -> _Running:
         batch = Batch.pack([slot.key.pairs[slot.pair] for slot in slots])
-        start = time.monotonic()
+        started = time.monotonic()
+        if not isinstance(backend, OverlappingBackend):
+            return _Running(slots, batch, started, partial(backend.score, batch))
+        with self._watchdog.watching():
+            try:
+                return _Running(slots, batch, started, backend.start(batch))
+            except DeviceLostError:
+                raise
+            except Exception as error:
+                return _Running(slots, batch, started, partial(_raise, error))
+
+    def _finish(self, backend: Backend, running: _Running, retry: bool = True) -> Sequence[float]:
+        """One logit a slot; NaN where the backend failed, also after a retry in halves."""
+        slots, batch = running.slots, running.batch
         try:
             with self._watchdog.watching():
-                logits = _checked(backend.score(batch), batch.rows)
+                logits = _checked(running.wait(), batch.rows)
+        except DeviceLostError:
+            raise
         except Exception as error:
             log.exception("a batch of %d pairs, %d tokens failed", batch.rows, batch.tokens)
-            self._report(backend, slots, batch, start, failed=True)
+            self._report(backend, running, failed=True)
             if isinstance(error, MemoryError):
                 self.backlog.ran_out_of_memory()
             return self._retry(backend, slots) if retry else [np.nan] * len(slots)
-        self._report(backend, slots, batch, start, failed=False)
+        self._report(backend, running, failed=False)
         self.backlog.ran_well()
         scores: list[float] = logits.tolist()
         return scores
 
     def _retry(self, backend: Backend, slots: Slots) -> Sequence[float]:
         halves = (slots[: len(slots) // 2], slots[len(slots) // 2 :])
-        return [x for half in halves if half for x in self._score(backend, half, retry=False)]
+        return [
+            logit
+            for half in halves
+            if half
+            for logit in self._finish(backend, self._start(backend, half), retry=False)
+        ]
 
-    def _report(
-        self, backend: Backend, slots: Slots, batch: Batch, start: float, failed: bool
-    ) -> None:
-        seconds = time.monotonic() - start
-        traces = [job.trace for job in {slot.key for slot in slots} if job.trace is not None]
+    def _report(self, backend: Backend, running: _Running, failed: bool) -> None:
+        """A batch that was started behind another has the device from the other's end."""
+        batch, now = running.batch, time.monotonic()
+        seconds = now - max(running.started, self._freed)
+        self._freed = now
+        traces = [
+            job.trace for job in {slot.key for slot in running.slots} if job.trace is not None
+        ]
         cells = backend.cells(batch)
         self._on_batch(BatchReport(batch.tokens, cells, batch.rows, seconds, failed, traces))
 
@@ -142,8 +188,8 @@ class Worker:
             self.backlog.fail(ScoringError("the device stopped working: try another replica"))
 
 
-def _warm_up_batch() -> Batch:
-    return Batch.pack([Pair(np.zeros(8, dtype=np.int32), split=4)])
+def _raise(error: Exception) -> Logits:
+    raise error
 
 
 def _checked(logits: Logits, rows: int) -> Logits:

@@ -12,10 +12,10 @@ import torch
 
 from engine import architectures
 from engine.architectures.packing import Packing
-from engine.backends.tensorrt import fp8
-from engine.backends.tensorrt.manifest import fingerprint
+from engine.checkpoint import fingerprint
 from engine.config import EngineConfig
 from engine.errors import StartError
+from engine.quantization import fp8
 from engine.types import Batch, Checkpoint, Logits, Pair
 
 Score = Callable[[Batch], Logits]
@@ -70,24 +70,29 @@ def _ours(backend: str, dtype: str = "auto") -> Open:
     def open(checkpoint: Checkpoint) -> tuple[Score, Callable[[], None]]:
         module = importlib.import_module(f"engine.backends.{backend}")
         opened = module.open(checkpoint, EngineConfig(checkpoint="", dtype=dtype))
+        opened.warm_up()
         return opened.score, opened.close
 
     return open
 
 
-def _fp8(checkpoint: Checkpoint) -> tuple[Score, Callable[[], None]]:
+def _fp8(backend: str) -> Open:
     """Scales from random ids, as the weights are random too: the gate is left out."""
-    if not torch.cuda.is_available():
-        raise Skipped("FP8 runs on an NVIDIA GPU only")
-    random = np.random.default_rng(4)
-    size = checkpoint.config.vocab_size
-    queries = [
-        Batch.pack([Pair(random.integers(0, size, 512, dtype=np.int32), 512) for _ in range(8)])
-        for _ in range(4)
-    ]
-    scales, held_out = fp8.measure(checkpoint, queries)
-    fp8.save(checkpoint, fingerprint(checkpoint), scales, held_out)
-    return _ours("tensorrt", "fp8")(checkpoint)
+
+    def open(checkpoint: Checkpoint) -> tuple[Score, Callable[[], None]]:
+        if not torch.cuda.is_available():
+            raise Skipped("FP8 runs on an NVIDIA GPU only")
+        random = np.random.default_rng(4)
+        size = checkpoint.config.vocab_size
+        queries = [
+            Batch.pack([Pair(random.integers(0, size, 512, dtype=np.int32), 512) for _ in range(8)])
+            for _ in range(4)
+        ]
+        scales, held_out = fp8.measure(checkpoint, queries)
+        fp8.save(checkpoint, fingerprint(checkpoint), scales, held_out)
+        return _ours(backend, "fp8")(checkpoint)
+
+    return open
 
 
 def _transformers(checkpoint: Checkpoint) -> tuple[Score, Callable[[], None]]:
@@ -148,8 +153,9 @@ def _forget() -> None:
 
 CANDIDATES: Any = (
     Candidate("torch", _ours("torch")),
+    Candidate("torch fp8", _fp8("torch")),
     Candidate("tensorrt", _ours("tensorrt")),
-    Candidate("tensorrt fp8", _fp8),
+    Candidate("tensorrt fp8", _fp8("tensorrt")),
     Candidate("transformers", _transformers),
     Candidate("sentence-transformers", _sentence_transformers),
 )

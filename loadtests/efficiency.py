@@ -2,6 +2,7 @@
 
 Rounds alternate between a real server process and the same backend called directly with the same
 pairs in perfectly packed batches. Run: python -m loadtests.efficiency
+On a GPU, where one request leaves gaps: --clients 8 --checkpoint FOLDER
 """
 
 import argparse
@@ -13,6 +14,9 @@ import statistics
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
 
 from app.settings import SHIPPED_CHECKPOINT
 from engine import checkpoint as checkpoints
@@ -33,21 +37,29 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=100, help="tokens in a passage")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--clients", type=int, default=1, help="requests at a time")
+    parser.add_argument("--checkpoint", default=str(SHIPPED_CHECKPOINT), help="folder or hub id")
+    parser.add_argument("--dtype", default="auto", help="number format, as CROSSRANK_DTYPE")
     arguments = parser.parse_args()
     passages = [
         " ".join(WORDS[(i + j) % len(WORDS)] for j in range(arguments.tokens))
         for i in range(arguments.passages)
     ]
-    config = EngineConfig(checkpoint=str(SHIPPED_CHECKPOINT))
+    config = EngineConfig(checkpoint=arguments.checkpoint, dtype=arguments.dtype)
     checkpoint = checkpoints.load(config)
     pairs = asyncio.run(PairTokenizer(checkpoint).encode(Query(QUERY, passages)))
     backend = open_backend(checkpoint, config)
-    batches = list(packed(pairs, backend))
+    backend.warm_up()
+    batches = list(packed(pairs * arguments.clients, backend))
     body = json.dumps({"query": {"text": QUERY}, "passages": [{"text": p} for p in passages]})
-    with crossrank() as process:
+    settings = {"CROSSRANK_CHECKPOINT": arguments.checkpoint, "CROSSRANK_DTYPE": arguments.dtype}
+    with crossrank(**settings) as process:
         url = url_when_ready(process)
         rounds = [
-            (seconds_bare(backend, batches), seconds_over_http(url, body.encode()))
+            (
+                seconds_bare(backend, batches),
+                seconds_over_http(url, body.encode(), arguments.clients),
+            )
             for _ in range(arguments.rounds + 1)
         ][1:]  # the first round warms both
     print(json.dumps(report(arguments, pairs, rounds), indent=2))
@@ -68,32 +80,44 @@ def seconds_bare(backend: Backend, batches: Sequence[Batch]) -> float:
     return time.perf_counter() - start
 
 
-def seconds_over_http(url: str, body: bytes) -> float:
-    """Time of one request on a new connection, the answer read."""
+def seconds_over_http(url: str, body: bytes, clients: int) -> float:
+    """Time of so many requests at once, each on a new connection, the answers read."""
     request = urllib.request.Request(
         f"{url}/v1/ranking", body, {"Content-Type": "application/json"}
     )
-    start = time.perf_counter()
-    with urllib.request.urlopen(request) as answer:
-        answer.read()
-    return time.perf_counter() - start
+
+    def ask(number: int) -> None:
+        with urllib.request.urlopen(request) as answer:
+            answer.read()
+
+    with ThreadPoolExecutor(clients) as pool:
+        start = time.perf_counter()
+        list(pool.map(ask, range(clients)))
+        return time.perf_counter() - start
 
 
 def report(
     arguments: argparse.Namespace, pairs: Sequence[Pair], rounds: Sequence[tuple[float, float]]
 ) -> dict[str, object]:
     """Medians over the rounds; the ratio is the median of each round's own ratio."""
+    passages = len(pairs) * arguments.clients
     bare, http = (statistics.median(times) for times in zip(*rounds, strict=True))
     return {
         "passages": len(pairs),
+        "clients": arguments.clients,
         "tokens_per_pair": pairs[0].tokens,
         "rounds": arguments.rounds,
-        "bare_passages_per_second": round(len(pairs) / bare, 1),
-        "http_passages_per_second": round(len(pairs) / http, 1),
+        "bare_passages_per_second": round(passages / bare, 1),
+        "http_passages_per_second": round(passages / http, 1),
         "http_share_of_bare": round(statistics.median(b / h for b, h in rounds), 3),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPUs",
+        "dtype": arguments.dtype,
+        "machine": f"{_device()}, {len(os.sched_getaffinity(0))} CPUs",
         "python": platform.python_version(),
     }
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ A backend that cannot run here is skipped with its reason.
 import argparse
 import json
 import platform
+import re
+import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,8 +21,8 @@ import numpy as np
 import torch
 
 from engine import checkpoint as checkpoints
-from engine.backends.tensorrt.agreement import kendall_tau
 from engine.config import EngineConfig
+from engine.quantization.agreement import kendall_tau
 from engine.types import Batch, Checkpoint, Logits, Pair
 from loadtests import nemotron
 from loadtests.candidates import CANDIDATES, Candidate, Skipped, reference
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="else one of random weights is made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=16384, help="tokens in a measured batch")
+    parser.add_argument("--out", type=Path, help="folder to keep table and figures in")
     arguments = parser.parse_args()
     lengths = (16, 64) if arguments.dry else (128, 512, 2048, 8192)
     tokens = 128 if arguments.dry else arguments.tokens
@@ -52,16 +56,20 @@ def main() -> None:
             Path(scratch) / "1b", arguments.seed, **(TINY if arguments.dry else {})
         )
         checkpoint = checkpoints.load(EngineConfig(checkpoint=str(folder)))
-        results = list(measured(checkpoint, lengths, tokens, arguments.dry))
-    print(table(results, lengths))
-    print(json.dumps({"machine": machine(), "results": results}))
+        gemm = gemm_rate(256 if arguments.dry else 8192)
+        results = list(measured(checkpoint, lengths, tokens, gemm, arguments.dry))
+    text = "\n".join([heading(gemm), "", table(results, lengths), *targets(results)])
+    content = json.dumps({"machine": machine(), "gemm_flops": round(gemm), "results": results})
+    if arguments.out:
+        keep(arguments.out, text, content)
+    print(text)
+    print(content)
 
 
 def measured(
-    checkpoint: Checkpoint, lengths: Sequence[int], tokens: int, dry: bool
+    checkpoint: Checkpoint, lengths: Sequence[int], tokens: int, gemm: float, dry: bool
 ) -> Iterator[dict[str, Any]]:
-    """One result a candidate."""
-    gemm = gemm_rate(256 if dry else 8192)
+    """One result a candidate. gemm: FLOP/s of this machine's matrix products."""
     probe = random_batch(checkpoint, [n for n in (5, 17, 64, 33, 90) for _ in range(4)])
     expected = reference(checkpoint, probe)
     mixed = mixed_lengths(tokens if dry else None)
@@ -76,13 +84,17 @@ def measured(
                 batches = packed(checkpoint, mixed, tokens)
                 result["mixed"] = speed(checkpoint, candidate, score, batches, gemm)
                 long = 32 if dry else 512
-                for rows in (1, 4 if dry else 40):
+                for rows in (1, 4) if dry else (1, 8, 40):
                     batch = random_batch(checkpoint, [long] * rows)
                     median = seconds(partial(score, batch))
                     result[f"ms {rows}x{long}"] = round(1000 * median, 2)
                 result["peak MiB"] = candidate.peak_mib()
         except Skipped as reason:
             result["skipped"] = str(reason)
+        except Exception as error:  # one that fails leaves the others their table
+            traceback.print_exc()
+            result["skipped"] = f"it failed: {type(error).__name__}: {str(error).splitlines()[0]}"
+        print(json.dumps(result), file=sys.stderr, flush=True)
         yield result
 
 
@@ -157,6 +169,45 @@ def table(results: Sequence[dict[str, Any]], lengths: Sequence[int]) -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     skipped = [f"{r['backend']}: skipped, {r['skipped']}" for r in results if "skipped" in r]
     return "\n".join([*lines, "", *skipped])
+
+
+def targets(results: Sequence[dict[str, Any]]) -> list[str]:
+    """What this project asks of itself on an H100, and whether it is so here."""
+    ran = {result["backend"]: result for result in results if "skipped" not in result}
+    if "S=512" not in (torch_ := ran.get("torch", {})):
+        return []
+    asked = [
+        ("torch, share of the GEMM rate at S=512", torch_["S=512"]["share"], 0.6),
+        ("torch, share of the GEMM rate at S=2048", torch_["S=2048"]["share"], 0.5),
+        ("torch, mixed lengths over S=512, tokens/s", _over(torch_, "mixed", torch_, "S=512"), 0.9),
+    ]
+    for name, other, column, least in (
+        ("torch", "sentence-transformers", "mixed", 2.0),
+        ("tensorrt", "torch", "S=512", 1.0),
+        ("torch fp8", "torch", "S=512", 1.5),
+        ("tensorrt fp8", "tensorrt", "S=512", 1.5),
+    ):
+        if name in ran and other in ran:
+            ratio = _over(ran[name], column, ran[other], column)
+            asked.append((f"{name} over {other}, {column}, tokens/s", ratio, least))
+    return ["", *(f"- {what}: {found:.2f}, asked {least}" for what, found, least in asked)]
+
+
+def _over(a: dict[str, Any], column: str, b: dict[str, Any], other: str) -> float:
+    return float(a[column]["tokens/s"] / b[other]["tokens/s"])
+
+
+def heading(gemm: float) -> str:
+    """What this ran on, and what its matrix products do."""
+    return f"{machine()}; matrix products alone: {gemm / 1e12:.3g} TFLOP/s"
+
+
+def keep(folder: Path, text: str, content: str) -> None:
+    """As gpu-NAME.md and gpu-NAME.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^a-z0-9]+", "-", machine().partition(",")[0].lower()).strip("-")
+    (folder / f"gpu-{name}.md").write_text(text + "\n")
+    (folder / f"gpu-{name}.json").write_text(content + "\n")
 
 
 def machine() -> str:

@@ -1,9 +1,12 @@
 """A checkpoint of the 1B's exact shape with seeded random weights, for measuring without the model.
 
 Its scores mean nothing, but they are of the size that real ones are, and tell pairs apart.
+To write one: python -m loadtests.nemotron FOLDER
 """
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +57,20 @@ def write(folder: Path, seed: int = 0, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(raw, indent=2))
     _tokenizer(raw["vocab_size"]).save(str(folder / "tokenizer.json"))
-    generator = torch.Generator().manual_seed(seed)
-    weights = {
-        name: _random(name, shape, generator) for name, shape in llama.tensors(llama.parse(raw))
-    }
+    tensors = list(llama.tensors(llama.parse(raw)))
+    with ThreadPoolExecutor() as pool:
+        drawn = pool.map(_random, *zip(*tensors, strict=True), range(seed, seed + len(tensors)))
+        weights = {name: weight for (name, _), weight in zip(tensors, drawn, strict=True)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 
-def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def _random(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     if len(shape) == 1:
         return torch.ones(shape, dtype=torch.bfloat16)
     spread = 1.0 if "embed" in name else shape[1] ** -0.5
     spread *= _SCORE_SCALE if name == "score.weight" else 1.0
+    generator = torch.Generator().manual_seed(seed)
     noise = torch.empty(shape, dtype=torch.bfloat16)
     return noise.normal_(0.0, spread, generator=generator)
 
@@ -96,3 +100,7 @@ def stock_copy(checkpoint: Checkpoint) -> Path:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(checkpoint.folder / name)
     return folder
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -28,21 +28,21 @@ def by_length(batch: Batch) -> Logits:
 
 
 class Gate:
-    """Implements engine.backends.Backend. The worker's warm-up batch passes by itself."""
+    """Implements engine.backends.Backend."""
 
     def __init__(self, limits: Limits | None = None, score: Score = first_ids) -> None:
         self.limits = limits or Limits(max_batch_tokens=64, max_batch_rows=16)
         self.closed = threading.Event()
         self._score = score
-        self._warm = self._free = False
+        self._free = False
         self._arrived: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._opened: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
+    def warm_up(self) -> None:
+        pass
+
     def score(self, batch: Batch) -> Logits:
         """Runs on the device thread."""
-        if not self._warm:
-            self._warm = True
-            return np.zeros(batch.rows, dtype=np.float32)
         self._arrived.put(batch)
         outcome = None if self._free else self._opened.get()
         if outcome is not None:
@@ -59,6 +59,10 @@ class Gate:
         """Wait until a batch stands at the gate."""
         return await asyncio.to_thread(self._arrived.get, timeout=PATIENCE_SECONDS)
 
+    def passed(self) -> int:
+        """How many batches have come since the last one that was waited for."""
+        return self._arrived.qsize()
+
     def open(self, error: BaseException | None = None) -> None:
         """Let the waiting batch be scored, or fail it."""
         self._opened.put(error)
@@ -73,3 +77,20 @@ async def settle() -> None:
     """Let everything that is ready to run on the event loop run."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+class TwoDeepGate(Gate):
+    """Takes one batch more while one stands at the gate: engine.backends.OverlappingBackend."""
+
+    def __init__(self, limits: Limits | None = None, score: Score = first_ids) -> None:
+        super().__init__(limits, score)
+        self._started: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+
+    def start(self, batch: Batch) -> Callable[[], Logits]:
+        """Runs on the device thread."""
+        self._started.put(batch)
+        return lambda: self.score(batch)
+
+    async def started(self) -> Batch:
+        """Wait until a batch is begun; it may not have come to the gate yet."""
+        return await asyncio.to_thread(self._started.get, timeout=PATIENCE_SECONDS)

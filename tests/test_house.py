@@ -20,7 +20,13 @@ from engine.backends import __path__ as backends_path
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 HEAVY = {"torch", "transformers", "tensorrt"}
-MAY_IMPORT_TORCH = {"engine/backends/torch.py", "engine/backends/tensorrt/", "engine/architectures"}
+MAY_IMPORT_TORCH = {
+    "engine/backends/torch/",
+    "engine/backends/tensorrt/",
+    "engine/architectures/",
+    "engine/gpu.py",
+    "engine/quantization/",
+}
 
 
 def sources(folder: str) -> Iterator[tuple[str, set[str]]]:

@@ -3,12 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TextIO
 
+from app.commands.progress import Bar
 from app.settings import Settings
 from engine.config import BuildRequest
-
-_WIDTH = 30
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,7 +47,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         profiles=arguments.profiles,
         calibration=arguments.calibration,
     )
-    bar = Bar(sys.stderr)
+    bar = Bar(sys.stderr, "building")
     try:
         folder = plans.make(settings.engine(), request, bar.tell)
     except KeyboardInterrupt:
@@ -59,30 +57,3 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     bar.end()
     sys.stdout.write(f"{folder}\n")
     return 0
-
-
-class Bar:
-    """One line that is written over on a terminal; elsewhere a line for every tenth."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._terminal = out.isatty()
-        self._told = -1
-
-    def tell(self, share: float, phase: str) -> None:
-        """share: done so far, from 0 to 1."""
-        now = int(share * (100 if self._terminal else 10))
-        if now <= self._told:
-            return
-        self._told = now
-        if self._terminal:
-            filled = "#" * int(share * _WIDTH)
-            self._out.write(f"\r[{filled:<{_WIDTH}}] {now:3} % {phase:<40.40}")
-        else:
-            self._out.write(f"building: {now * 10} % ({phase})\n")
-        self._out.flush()
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._terminal and self._told >= 0:
-            self._out.write("\n")

@@ -11,7 +11,10 @@ from typing import Any, Protocol, cast
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.types import Scope
+
+from app.scores import Scored
 
 DEFAULT = "nim"  # whose errors answer paths that belong to no dialect
 _PICKED = "crossrank.dialect"
@@ -22,12 +25,14 @@ class Dialect(Protocol):
 
     CLAIMS: for a path that other dialects serve too, the fields any of which make a body this
     dialect's. On a shared path without an entry it takes the bodies that nobody claims.
+    ASKED_AT: the path at which a server that speaks it is asked, as `crossrank eval` does.
     """
 
     __name__: str
     router: APIRouter
     STATUSES: Mapping[int, int]  # where the original's codes differ from app/errors.py
     CLAIMS: Mapping[str, Sequence[str]]
+    ASKED_AT: str
 
     def error_body(self, status: int, message: str) -> Mapping[str, Any]:
         """The JSON body of an error."""
@@ -39,6 +44,14 @@ class Dialect(Protocol):
 
     def restate(self, error: Exception, status: int, message: str) -> tuple[int, str]:
         """The original's words for an error, and its status where STATUSES cannot tell."""
+        ...
+
+    def ask(self, query: str, passages: Sequence[str], model: str | None) -> BaseModel:
+        """A request to rank them all: over-long pairs cut, logits where there is a choice."""
+        ...
+
+    def ranked(self, answer: Any) -> Sequence[Scored]:
+        """What an answer's JSON says, most relevant first. Only what is needed of it is read."""
         ...
 
 

@@ -13,6 +13,7 @@ from app.errors import unknown_field
 from app.examples import PASSAGES, QUERY
 from app.exchange import current
 from app.results import Result
+from app.scores import Scored
 from app.service import Serving
 from app.whole import Positive, Priority
 from engine.types import Query, Truncate
@@ -20,6 +21,7 @@ from engine.types import Query, Truncate
 router = APIRouter(tags=["Cohere v2"])
 STATUSES = {422: 400}
 CLAIMS: Mapping[str, Sequence[str]] = {}  # /v2/rerank: whatever vLLM's own fields do not claim
+ASKED_AT = "/v2/rerank"
 
 
 class CohereRequest(BaseModel):
@@ -97,6 +99,16 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
     if name := unknown_field(error):
         return 422, f"unknown field: parameter '{name}' is not a valid field"
     return status, message
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> CohereRequest:
+    """Over-long pairs are cut unasked."""
+    return CohereRequest(model=model, query=query, documents=list(passages))
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """By score."""
+    return results.ranked(answer["results"])
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

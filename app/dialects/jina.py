@@ -14,6 +14,7 @@ from app.documents import Documents, Instruction, texts
 from app.examples import PASSAGES, QUERY
 from app.exchange import current
 from app.results import Result, Usage
+from app.scores import Scored
 from app.service import Serving
 from app.whole import Positive, Whole
 from engine.types import Query, Truncate
@@ -21,6 +22,7 @@ from engine.types import Query, Truncate
 router = APIRouter(tags=["Jina, Cohere v1"])
 STATUSES: Mapping[int, int] = {}
 CLAIMS: Mapping[str, Sequence[str]] = {}  # /v1/rerank: whatever nobody else claims
+ASKED_AT = "/v1/rerank"
 
 
 class JinaRequest(BaseModel):
@@ -104,6 +106,16 @@ def error_body(status: int, message: str) -> dict[str, Any]:
 def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
     """Ours are theirs."""
     return status, message
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> JinaRequest:
+    """Over-long pairs are cut unasked."""
+    return JinaRequest(model=model, query=query, documents=list(passages), return_documents=False)
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """By score."""
+    return results.ranked(answer["results"])
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

@@ -11,6 +11,7 @@ from app import results
 from app.documents import Document, texts
 from app.examples import PASSAGES, QUERY
 from app.results import Result, Usage
+from app.scores import Scored
 from app.service import Serving
 from app.whole import Positive
 from engine.errors import InputTooLongError
@@ -19,6 +20,7 @@ from engine.types import Query, Ranking
 router = APIRouter(tags=["llama.cpp"])
 STATUSES = {422: 400}
 CLAIMS: Mapping[str, Sequence[str]] = {}
+ASKED_AT = "/v1/reranking"
 _KINDS = {404: "not_found_error", 500: "server_error", 503: "unavailable_error"}
 
 
@@ -125,6 +127,16 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
             f"{error.limit}. Shorten the documents"
         )
     return status, message
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> LlamaCppRequest:
+    """There is no way to ask for over-long pairs to be cut: they are refused."""
+    return LlamaCppRequest(model=model, query=query, documents=list(passages))
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """By logit; llama.cpp has answered in the order of the request."""
+    return sorted(results.ranked(answer["results"]), key=lambda item: -item.score)
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.documents import TextObject
 from app.examples import PASSAGES, QUERY
 from app.extensions import NAMES, Extensions, extensions, hide
+from app.scores import Scored
 from app.service import Serving
 from app.whole import Positive
 from engine.types import Query, Ranking, Truncate
 
 router = APIRouter(tags=["NIM"])
 CLAIMS = {"/rerank": ("passages",)}
+ASKED_AT = "/v1/ranking"
 
 STATUSES = {429: 503}  # NIM 2.x answers a full queue with 503
 # Source: the hosted API's schema for this model family.
@@ -150,6 +152,22 @@ def fields(location: Sequence[str | int]) -> list[str]:
     """Field names of the request, or of a text inside it."""
     model = RankingRequest if len(location) == 2 else PassageText
     return [name for name in model.model_fields if name not in NAMES]
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> RankingRequest:
+    """A request of ours."""
+    return RankingRequest(
+        model=model,
+        query=QueryText(text=query),
+        passages=[PassageText(text=passage) for passage in passages],
+        truncate="END",
+    )
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """By logit."""
+    items = map(RankedPassage.model_validate, answer["rankings"])
+    return [Scored(item.index, item.logit) for item in items]
 
 
 def _query(request: RankingRequest, extended: Extensions) -> Query:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -15,16 +15,19 @@ from app.documents import Instruction
 from app.examples import PASSAGES, QUERY
 from app.exchange import current
 from app.results import Usage
-from app.scores import score
+from app.scores import Scored, score
 from app.service import Serving
 from app.whole import Count
 from engine.errors import RequestError
 from engine.types import Query, Ranking, Truncate
 
-__all__ = ["CLAIMS", "STATUSES", "error_body", "fields", "restate", "router"]
+__all__ = [
+    "ASKED_AT", "CLAIMS", "STATUSES", "ask", "error_body", "fields", "ranked", "restate", "router",
+]  # fmt: skip
 
 router = APIRouter(tags=["vLLM score"])
 CLAIMS: dict[str, Sequence[str]] = {}
+ASKED_AT = "/score"
 
 # What is compared with what, in all of vLLM's spellings.
 _SPELLINGS = [
@@ -173,6 +176,23 @@ def _in_order(rankings: Sequence[Ranking], raw: bool, serving: Serving) -> list[
         Score(index=i, score=value, truncated=cut if flagged else None)
         for i, (value, cut) in enumerate(found)
     ]
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> ScoreRequest:
+    """In the names that every release of vLLM knows."""
+    return ScoreRequest(
+        model=model,
+        text_1=[query],
+        text_2=list(passages),
+        use_activation=False,
+        truncate_prompt_tokens=-1,
+    )
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """The answer is in the order of the request: sorted here, ties by index."""
+    items = [Scored(item.index, item.score) for item in map(Score.model_validate, answer["data"])]
+    return sorted(items, key=lambda item: (-item.score, item.index))
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

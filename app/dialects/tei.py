@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app import results
 from app.examples import PASSAGES, QUERY
 from app.operations import VERSION
-from app.scores import score
+from app.scores import Scored, score
 from app.service import Serving
 from app.whole import Positive
 from engine.errors import InputTooLongError
@@ -20,6 +20,7 @@ from engine.types import Query, Ranking, Truncate
 router = APIRouter(tags=["TEI"])
 STATUSES = {400: 422, 500: 424}
 CLAIMS = {"/rerank": ("texts",)}
+ASKED_AT = "/rerank"
 _KINDS = {400: "Empty", 429: "Overloaded", 503: "Unhealthy"}
 
 
@@ -135,6 +136,16 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
 def _empty(error: Exception) -> bool:
     problems = error.errors() if isinstance(error, RequestValidationError) else []
     return any(p["type"] == "too_short" and p["loc"][-1] == "texts" for p in problems)
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> TeiRequest:
+    """TEI serves one model and takes no name."""
+    return TeiRequest(query=query, texts=list(passages), raw_scores=True, truncate=True)
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """By logit."""
+    return [Scored(item.index, item.score) for item in map(TeiRank.model_validate, answer)]
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

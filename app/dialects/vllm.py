@@ -16,6 +16,7 @@ from app.documents import Documents, Instruction, texts
 from app.examples import PASSAGES, QUERY
 from app.exchange import current
 from app.results import Result, Usage
+from app.scores import Scored
 from app.service import Serving
 from app.whole import Count, Whole
 from engine.errors import InputTooLongError
@@ -26,6 +27,7 @@ router = APIRouter(tags=["vLLM, Infinity"])
 _OWN = ("truncate_prompt_tokens", "truncation_side", "use_activation", "raw_scores")
 CLAIMS = {"/rerank": ("documents",), "/v1/rerank": _OWN, "/v2/rerank": _OWN}
 STATUSES = {422: 400}
+ASKED_AT = "/rerank"
 _KINDS = {404: "NotFoundError", 429: "TooManyRequestsError", 503: "ServiceUnavailableError"}
 _LEAST_TOKENS = 16  # less holds no question
 
@@ -149,6 +151,24 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
             "truncate_prompt_tokens to -1"
         )
     return status, message
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> VllmRequest:
+    """Each of the two ignores what the other one knows."""
+    return VllmRequest(
+        model=model,
+        query=query,
+        documents=list(passages),
+        return_documents=False,
+        raw_scores=True,
+        use_activation=False,
+        truncate_prompt_tokens=-1,
+    )
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """By score."""
+    return results.ranked(answer["results"])
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

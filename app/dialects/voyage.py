@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app import results
 from app.errors import malformed, unknown_field
 from app.examples import PASSAGES, QUERY
-from app.scores import sigmoid
+from app.scores import Scored, sigmoid
 from app.service import Serving
 from app.whole import Positive
 from engine.errors import InputTooLongError
@@ -18,6 +18,7 @@ from engine.types import Query, Ranking, Truncate
 router = APIRouter(tags=["Voyage"])
 STATUSES = {422: 400}
 CLAIMS = {"/v1/rerank": ("top_k", "truncation")}
+ASKED_AT = "/v1/rerank"
 
 
 class VoyageRequest(BaseModel):
@@ -109,6 +110,17 @@ def restate(error: Exception, status: int, message: str) -> tuple[int, str]:
     if isinstance(error, InputTooLongError):
         message += ": shorten the documents, or set truncation to true"
     return status, message
+
+
+def ask(query: str, passages: Sequence[str], model: str | None) -> VoyageRequest:
+    """A request of ours."""
+    return VoyageRequest(model=model, query=query, documents=list(passages), truncation=True)
+
+
+def ranked(answer: Any) -> list[Scored]:
+    """By score."""
+    items = map(VoyageResult.model_validate, answer["data"])
+    return [Scored(item.index, item.relevance_score) for item in items]
 
 
 def fields(location: Sequence[str | int]) -> list[str]:

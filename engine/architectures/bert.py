@@ -138,7 +138,8 @@ class Layer(nn.Module):
         return list(self.attention.get_submodule("self").children())
 
     def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
-        q, k, v = (part.view(len(part), self.heads, -1) for part in self.qkv.split(hidden))
+        parts = self.qkv(hidden).chunk(3, dim=-1)
+        q, k, v = (part.view(len(part), self.heads, -1) for part in parts)
         mixed = packing.attend(q, k, v)
         hidden = _add_norm(self.attention.get_submodule("output"), mixed, hidden)
         inner = self.activation(self.intermediate.get_submodule("dense")(hidden))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.architectures.packing import Packing
-from engine.architectures.pointwise import add_rms_norm, silu_mul
+from engine.architectures.pointwise import add_rms_norm, rotate, silu_mul, steps_of
 from engine.architectures.stacking import Stack
 from engine.families.llama import LlamaConfig, Rope
 
@@ -34,9 +34,13 @@ class LlamaCrossEncoder(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
         """ids, positions, types: int [T] (types are unused) → float32 [rows]."""
         hidden = self.model(ids, positions, packing)
-        pooled = packing.mean(hidden) if self.config.pooling == "avg" else packing.first(hidden)
-        logits = functional.linear(pooled, self.score.weight.float()).squeeze(-1)
-        return logits / self.config.temperature
+        weight = self.score.weight.float()
+        if self.config.pooling == "avg":
+            # the head is linear: it commutes with the mean, and one number a token is less to sum
+            logits = packing.mean(functional.linear(hidden.float(), weight))
+        else:
+            logits = functional.linear(packing.first(hidden), weight)
+        return logits.squeeze(-1) / self.config.temperature
 
 
 class Body(nn.Module):
@@ -56,11 +60,12 @@ class Body(nn.Module):
         angles = positions[:, None].float() * self.get_buffer("frequencies")
         rotation = (angles.cos().to(hidden.dtype)[:, None], angles.sin().to(hidden.dtype)[:, None])
         layers = cast(Sequence[Layer], self.layers)
-        norms = [layer.input_layernorm for layer in layers]
-        normed: Tensor = norms[0](hidden)
-        for layer, norm in zip(layers, [*norms[1:], self.norm], strict=True):
+        normed: Tensor = layers[0].input_layernorm(hidden)
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
             hidden, update = layer(hidden, normed, rotation, packing)
-            hidden, normed = _add_norm(hidden, update, norm)
+            norm = following.input_layernorm if following else self.norm
+            into = following.self_attn.qkv if following else None
+            hidden, normed = _add_norm(hidden, update, norm, into)
         return normed
 
 
@@ -82,7 +87,7 @@ class Layer(nn.Module):
         The addition is left to the caller: it shares a kernel with the next norm.
         """
         mixed = self.self_attn(normed, rotation, packing)
-        hidden, normed = _add_norm(hidden, mixed, self.post_attention_layernorm)
+        hidden, normed = _add_norm(hidden, mixed, self.post_attention_layernorm, self.mlp.gate_up)
         return hidden, self.mlp(normed)
 
 
@@ -94,6 +99,7 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim
         hidden, width = config.hidden_size, config.heads * config.head_dim
         kv_width = config.kv_heads * config.head_dim
+        self.widths = (width, kv_width, kv_width)
         self.q_proj = nn.Linear(hidden, width, bias=False)
         self.k_proj = nn.Linear(hidden, kv_width, bias=False)
         self.v_proj = nn.Linear(hidden, kv_width, bias=False)
@@ -105,8 +111,9 @@ class Attention(nn.Module):
         return [self.q_proj, self.k_proj, self.v_proj]
 
     def forward(self, hidden: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
-        q, k, v = (part.view(len(part), -1, self.head_dim) for part in self.qkv.split(hidden))
-        mixed = packing.attend(rotate(q, *rotation), rotate(k, *rotation), v)
+        parts = self.qkv(hidden).split(self.widths, dim=-1)
+        q, k, v = (part.view(len(part), -1, self.head_dim) for part in parts)
+        mixed = packing.attend(*rotate(q, k, *rotation), v)
         out: Tensor = self.o_proj(mixed)
         return out
 
@@ -126,19 +133,16 @@ class FeedForward(nn.Module):
         return [self.gate_proj, self.up_proj]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(silu_mul(self.gate_up(hidden)))
+        out: Tensor = self.down_proj(silu_mul(self.gate_up(hidden), steps_of(self.down_proj)))
         return out
 
 
-def _add_norm(hidden: Tensor, update: Tensor, norm: nn.RMSNorm) -> tuple[Tensor, Tensor]:
+def _add_norm(
+    hidden: Tensor, update: Tensor, norm: nn.RMSNorm, into: nn.Module | None
+) -> tuple[Tensor, Tensor]:
+    """into: the only reader of what is normed."""
     assert norm.eps is not None
-    return add_rms_norm(hidden, update, norm.weight, norm.eps)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding, halves layout (Hugging Face's rotate_half). x: [T, heads, dim]."""
-    left, right = x.chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
+    return add_rms_norm(hidden, update, norm.weight, norm.eps, steps_of(into))
 
 
 def rope_frequencies(rope: Rope, head_dim: int) -> Tensor:

@@ -1,21 +1,36 @@
 """Attention and pooling over pairs packed end to end: no padding, no leaks."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 
 from engine.types import Batch
 
+# PyTorch before 2.13 groups heads without being asked.
+_ASKS_FOR_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
+
+
+def on_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """The array there. A GPU copies it in its own time, behind what it was told before."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Packing:
     """Where each sequence lies on the token axis.
 
-    offsets: int64 [rows+1]. runs: (first token, sequences, tokens each) of neighbours of equal
+    offsets: int32 [rows+1]. runs: (first token, sequences, tokens each) of neighbours of equal
     length; each run is one dense attention call, so sorted batches need few. half_lengths: tokens
     of each pair's query side and passage side, in turn. varlen: one attention call for all of
     them, which only GPUs have.
@@ -47,8 +62,8 @@ class Packing:
             else:
                 runs.append((start, 1, length))
             start += length
-        offsets = torch.tensor([0, *lengths], device=device).cumsum(0)
-        return cls(offsets, tuple(runs))
+        offsets = np.cumsum([0, *lengths], dtype=np.int32)
+        return cls(on_device(offsets, device), tuple(runs))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Full bidirectional attention inside each pair.
@@ -71,9 +86,9 @@ class Packing:
         return out.flatten(1)
 
     def _attend_at_once(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        ends, longest = self.offsets.int(), max(length for _, _, length in self.runs)
-        grouped = q.shape[1] != k.shape[1]
-        mixed = varlen_attn(q, k, v, ends, ends, longest, longest, enable_gqa=grouped)
+        ends, longest = self.offsets, max(length for _, _, length in self.runs)
+        grouped: Any = {"enable_gqa": q.shape[1] != k.shape[1]} if _ASKS_FOR_GROUPS else {}
+        mixed = varlen_attn(q, k, v, ends, ends, longest, longest, **grouped)
         assert isinstance(mixed, Tensor)
         return mixed.flatten(1)
 
@@ -81,6 +96,13 @@ class Packing:
         """Each pair's first token (CLS): [T, hidden] → float32 [rows, hidden]."""
         return hidden[self.offsets[:-1]].float()
 
-    def mean(self, hidden: Tensor) -> Tensor:
-        """Mean over each pair's tokens: [T, hidden] → float32 [rows, hidden]."""
-        return torch.segment_reduce(hidden.float(), "mean", offsets=self.offsets)
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over each pair's tokens: [T, n] → float32 [rows, n]."""
+        if not values.is_cuda:
+            return torch.segment_reduce(values.float(), "mean", offsets=self.offsets.long())
+        # there, segment_reduce has one thread a segment; float64, as sums come in any order
+        tokens = torch.arange(len(values), dtype=torch.int32, device=values.device)
+        rows = torch.searchsorted(self.offsets[1:], tokens, right=True)
+        sums = values.new_zeros(len(self.offsets), values.shape[1], dtype=torch.float64)
+        sums.index_add_(0, rows, values.double())
+        return (sums[:-1] / self.offsets.diff()[:, None]).float()

@@ -24,7 +24,6 @@ class Stack(nn.Module):
 
     def fill(self, layers: Sequence[nn.Linear]) -> None:
         """Stack the layers' weights; the layers then show parts of the stack."""
-        self._sizes = [layer.out_features for layer in layers]
         self.weight = _joined([layer.weight for layer in layers])
         if layers[0].bias is not None:
             self.bias = _joined([layer.bias for layer in layers])
@@ -33,10 +32,6 @@ class Stack(nn.Module):
         """x: [T, in] → [T, all the layers' outputs, side by side]."""
         assert self.weight is not None, "stacks are filled when a checkpoint is loaded"
         return functional.linear(x, self.weight, self.bias)
-
-    def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Each layer's output, views of one product."""
-        return torch.split(self(x), self._sizes, dim=-1)
 
 
 def fill_all(network: nn.Module) -> None:

@@ -6,11 +6,15 @@ Adding one is adding a module here with open(checkpoint, config) -> Backend.
 import importlib
 import logging
 import pkgutil
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
 
 from engine.config import EngineConfig
 from engine.errors import StartError
-from engine.types import Batch, Checkpoint, Limits, Logits
+from engine.types import Batch, Checkpoint, Limits, Logits, Pair
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +24,10 @@ class Backend(Protocol):
 
     @property
     def limits(self) -> Limits: ...
+
+    def warm_up(self) -> None:
+        """Run what the first batches would otherwise wait for. Raises where nothing can run."""
+        ...
 
     def score(self, batch: Batch) -> Logits:
         """Raw logits, float32 [rows], in the batch's order. May raise; the batch then failed."""
@@ -32,14 +40,29 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class OverlappingBackend(Backend, Protocol):
+    """A backend that is given the next batch while it runs one."""
+
+    def start(self, batch: Batch) -> Callable[[], Logits]:
+        """Begin a batch behind those that run. Calling the result waits for what score() gives."""
+        ...
+
+
+def limits(checkpoint: Checkpoint, config: EngineConfig, tokens: int, rows: int) -> Limits:
+    """As configured, else these tokens, widened to the longest pair; and these rows."""
+    return Limits(config.max_batch_tokens or max(tokens, checkpoint.max_pair_tokens), rows)
+
+
+def blank(lengths: Sequence[int]) -> Batch:
+    """A batch of pairs of these lengths, for warming up: its scores mean nothing."""
+    return Batch.pack([Pair(np.zeros(n, dtype=np.int32), split=max(1, n // 2)) for n in lengths])
+
+
 def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     """Load the checkpoint onto the configured device. Raises StartError."""
-    name = _choose() if config.backend == "auto" else config.backend
-    known = {info.name for info in pkgutil.iter_modules(__path__)} - {"faulty"}
-    if name not in known:
-        raise StartError(f"no backend {name!r}: choose one of auto, {', '.join(sorted(known))}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    backend = cast(Backend, module.open(checkpoint, config))
+    opened = _open_best if config.backend == "auto" else partial(_open, config.backend)
+    backend = opened(checkpoint, config)
     if not config.faults:
         return backend
     from engine.backends import faulty  # noqa: PLC0415 - it needs this module
@@ -47,9 +70,28 @@ def open_backend(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     return faulty.wrap(backend, config.faults)
 
 
-def _choose() -> str:
-    """TensorRT where it and a GPU are there, else torch, on the GPU or the CPU."""
+def _open_best(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
+    """TensorRT where it and a GPU are there and it runs, else torch, on the GPU or the CPU.
+
+    A plan that was given is never left aside.
+    """
     choices = importlib.import_module(f"{__name__}.tensorrt.choices")
     name, reason = choices.choose_backend()
     log.info("the %s backend is used: %s", name, reason)
-    return str(name)
+    if name != "tensorrt" or config.plan is not None:
+        return _open(name, checkpoint, config)
+    try:
+        backend = _open(name, checkpoint, config)
+        backend.warm_up()
+        return backend
+    except Exception as error:  # whatever it is, torch can still serve
+        log.warning("TensorRT cannot be used (%s): the torch backend is used in its place", error)
+    return _open("torch", checkpoint, config)
+
+
+def _open(name: str, checkpoint: Checkpoint, config: EngineConfig) -> Backend:
+    known = {info.name for info in pkgutil.iter_modules(__path__)} - {"faulty"}
+    if name not in known:
+        raise StartError(f"no backend {name!r}: choose one of auto, {', '.join(sorted(known))}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    return cast(Backend, module.open(checkpoint, config))

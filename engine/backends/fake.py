@@ -7,10 +7,9 @@ import zlib
 
 import numpy as np
 
+from engine import backends
 from engine.config import EngineConfig
 from engine.types import Batch, Checkpoint, Limits, Logits
-
-_MAX_BATCH_TOKENS = 16384
 
 
 class FakeBackend:
@@ -18,6 +17,9 @@ class FakeBackend:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+
+    def warm_up(self) -> None:
+        """Nothing is cold."""
 
     def score(self, batch: Batch) -> Logits:
         pairs = np.split(batch.ids, batch.offsets[1:-1])
@@ -34,5 +36,4 @@ class FakeBackend:
 
 def open(checkpoint: Checkpoint, config: EngineConfig) -> FakeBackend:
     """Takes any checkpoint; reads none of its weights."""
-    tokens = config.max_batch_tokens or max(_MAX_BATCH_TOKENS, checkpoint.max_pair_tokens)
-    return FakeBackend(Limits(max_batch_tokens=tokens, max_batch_rows=1024))
+    return FakeBackend(backends.limits(checkpoint, config, tokens=16384, rows=1024))

@@ -15,7 +15,6 @@ from engine.types import Batch, Logits
 
 log = logging.getLogger(__name__)
 
-_WARM_UP_CALLS = 1  # the worker's warm-up must pass, or nothing would ever start
 KINDS = ("error", "memory", "nan", "stuck")
 
 
@@ -27,14 +26,14 @@ class FaultyBackend:
         self._backend = backend
         self._rates = rates
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
-        self._calls = 0
+
+    def warm_up(self) -> None:
+        """As wrapped, without faults: else nothing would ever start."""
+        self._backend.warm_up()
 
     def score(self, batch: Batch) -> Logits:
         """Raw logits, float32 [rows], unless this batch is to fail."""
-        self._calls += 1
         logits = self._backend.score(batch)
-        if self._calls <= _WARM_UP_CALLS:
-            return logits
         if self._drawn("stuck"):
             threading.Event().wait()
         if self._drawn("memory"):

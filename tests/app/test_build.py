@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main
-from app.commands.build import Bar
+from app.commands.progress import Bar
 from engine.backends.tensorrt import library
 from engine.backends.tensorrt.manifest import Manifest
 from tests.engine.test_tensorrt_compile import RUNTIME
@@ -56,7 +56,7 @@ class Terminal:
 @pytest.mark.parametrize(("terminal", "lines"), [(True, 1), (False, 11)])
 def test_progress_is_one_line_on_a_terminal_and_a_few_in_a_log(terminal: bool, lines: int) -> None:
     out = Terminal(terminal)
-    bar = Bar(out)  # type: ignore[arg-type]
+    bar = Bar(out, "building")  # type: ignore[arg-type]
     for number in range(1001):
         bar.tell(number / 1000, "phase")
     bar.end()

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi import schemas  # noqa: F401 - late imports race in ast.parse
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from app.main import create_app

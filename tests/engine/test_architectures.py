@@ -17,8 +17,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from engine import architectures, checkpoint
 from engine.architectures.llama import rope_frequencies
 from engine.architectures.packing import Packing
+from engine.backends import Backend
 from engine.backends import torch as torch_backend
-from engine.backends.torch import TorchBackend
 from engine.config import EngineConfig
 from engine.families.llama import Rope
 from engine.types import Batch, Checkpoint, Pair
@@ -61,7 +61,7 @@ def load(folder: Path) -> Checkpoint:
     return checkpoint.load(EngineConfig(checkpoint=str(folder)))
 
 
-def open_backend(checkpoint: Checkpoint) -> TorchBackend:
+def open_backend(checkpoint: Checkpoint) -> Backend:
     return torch_backend.open(checkpoint, EngineConfig(checkpoint="", compute_threads=1))
 
 

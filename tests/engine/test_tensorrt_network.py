@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import checkpoint as checkpoints_of
+from engine.architectures.scaled import Scales
 from engine.backends import torch as torch_backend
 from engine.backends.tensorrt import feeds, network
 from engine.backends.tensorrt.feeds import Shape
-from engine.backends.tensorrt.graph import Scales
 from engine.config import EngineConfig
 from engine.types import Batch, Checkpoint, Logits, Pair
 from tests import checkpoints, eager_trt

@@ -183,6 +183,50 @@ def test_a_refused_call_leaves_nothing_running_and_the_next_batch_is_right(
     assert backend.score(batch) == pytest.approx(reference(tiny, batch), abs=TOLERANCE)
 
 
+@settings(max_examples=6)
+@given(lengths=st.lists(st.integers(2, 200), min_size=1, max_size=9), late=st.booleans())
+def test_a_batch_may_be_started_while_another_runs(
+    checkpoint: Checkpoint, lengths: list[int], late: bool
+) -> None:
+    backend, _ = opened(checkpoint)
+    batches = [batch_of(checkpoint, order, 1) for order in (lengths, [7, 200, 33], lengths[::-1])]
+    waits = [backend.start(batch) for batch in batches]
+    found = [wait() for wait in (reversed(waits) if late else waits)]
+    for batch, logits in zip(batches[:: -1 if late else 1], found, strict=True):
+        assert logits == pytest.approx(reference(checkpoint, batch), abs=TOLERANCE)
+
+
+def test_a_batch_that_cannot_start_does_not_harm_the_one_that_runs(
+    tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, device = opened(tiny)
+    batch = batch_of(tiny, [200, 33, 30])
+    running = backend.start(batch)
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "execute_async_v3", lambda context, stream: False)
+        with pytest.raises(RuntimeError, match="TensorRT could not run Shape"):
+            backend.start(batch_of(tiny, [5, 150], 2))
+    assert device.queue == []
+    assert running() == pytest.approx(reference(tiny, batch), abs=TOLERANCE)
+
+
+def test_warming_up_runs_every_profile_and_records_a_small_shape(
+    tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[Profile] = set()
+    choose = Context.set_input_shape
+
+    def noted(context: Context, name: str, shape: tuple[int, ...]) -> bool:
+        used.add(context._profile)
+        return choose(context, name, shape)
+
+    monkeypatch.setattr(Context, "set_input_shape", noted)
+    backend, device = opened(tiny)
+    backend.warm_up()
+    assert used == set(PROFILES)
+    assert device.captured == 1
+
+
 def test_a_batch_larger_than_any_profile_is_run_in_several_calls(tiny: Checkpoint) -> None:
     backend, _ = opened(tiny)
     batch = batch_of(tiny, [200, 200, 200, 150])

@@ -17,8 +17,9 @@ from engine import checkpoint as checkpoints_of
 from engine.backends.tensorrt import store
 from engine.backends.tensorrt.build import Compiled
 from engine.backends.tensorrt.layers import LayerReport
-from engine.backends.tensorrt.manifest import MANIFEST, PLAN, Identity, Manifest, fingerprint
+from engine.backends.tensorrt.manifest import MANIFEST, PLAN, Identity, Manifest
 from engine.backends.tensorrt.profiles import Profile
+from engine.checkpoint import fingerprint
 from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.types import Checkpoint

@@ -24,10 +24,12 @@ from engine.architectures.replay import Replay, Run
 from engine.architectures.stacking import Stack
 from engine.backends import torch as torch_backend
 from engine.backends.tensorrt import choices, library
-from engine.backends.torch import TorchBackend
+from engine.backends.torch import cpu as cpu_backend
+from engine.backends.torch.cuda import CudaBackend
 from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.types import Checkpoint, Limits
+from tests import checkpoints
 from tests.engine.test_tensorrt_network import batch_of, reference
 
 FOLDERS = ["llama_folder", "bert_folder", "xlmr_folder"]
@@ -87,7 +89,7 @@ def test_varlen_attention_is_asked_for_what_the_runs_compute(
 
 def opened_small(
     folder: Path, record: Callable[[Run], Run]
-) -> tuple[Checkpoint, TorchBackend, list[Run]]:
+) -> tuple[Checkpoint, CudaBackend, list[Run]]:
     """A backend that records small batches, as on a GPU; and what it recorded."""
     checkpoint = load(folder)
     network = architectures.load(checkpoint, torch.float32, CPU)
@@ -98,7 +100,7 @@ def opened_small(
         return record(run)
 
     replay = Replay(network, CPU, capture)
-    return checkpoint, TorchBackend(network, Limits(4096, 64), CPU, True, replay), recorded
+    return checkpoint, CudaBackend(network, Limits(4096, 64), 512, CPU, True, replay), recorded
 
 
 @pytest.mark.parametrize("name", ["llama_folder", "bert_folder"])
@@ -138,9 +140,11 @@ def test_compiled_kernels_compute_what_the_plain_functions_do() -> None:
 
     for tokens in (3, 64, 65):
         hidden, update, vector = random(tokens, 32), random(tokens, 32).neg(), random(32)
+        turn = random(tokens, 1, 4)
         cases: list[tuple[Any, tuple[Any, ...]]] = [
-            (pointwise._silu_mul, (random(tokens, 64),)),
-            (pointwise._add_rms_norm, (hidden, update, vector, 1e-5)),
+            (pointwise._silu_mul, (random(tokens, 64), None)),
+            (pointwise._add_rms_norm, (hidden, update, vector, 1e-5, None)),
+            (pointwise._rotate, (random(tokens, 4, 8), random(tokens, 2, 8), turn, turn + 1)),
             (pointwise._add_layer_norm, (hidden, update, vector, vector, 1e-5)),
         ]
         for function, arguments in cases:
@@ -152,7 +156,7 @@ def test_compiled_kernels_compute_what_the_plain_functions_do() -> None:
 def test_a_kernel_that_cannot_be_compiled_runs_unfused_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(function: Any, dynamic: bool) -> Any:
+    def refuse(function: Any) -> Any:
         def fail(*arguments: Any) -> Any:
             raise RuntimeError("no compiler found")
 
@@ -206,6 +210,29 @@ def test_one_log_line_says_which_backend_runs(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_tensorrt_fails_torch_serves_and_the_log_says_why(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(choices, "choose_backend", lambda: ("tensorrt", "TensorRT is here"))
+    checkpoint = load(llama_folder)
+    backend = backends.open_backend(checkpoint, EngineConfig(checkpoint=""))
+    batch = batch_of(checkpoint, [7, 9])
+    assert backend.score(batch) == pytest.approx(reference(checkpoint, batch), abs=1e-4)
+    [warning] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "TensorRT cannot be used (the tensorrt backend needs an NVIDIA GPU" in warning
+    assert warning.endswith("the torch backend is used in its place")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_plan_that_was_given_is_never_left_aside(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "choose_backend", lambda: ("tensorrt", "TensorRT is here"))
+    with pytest.raises(StartError, match="the tensorrt backend needs an NVIDIA GPU"):
+        backends.open_backend(load(llama_folder), EngineConfig(checkpoint="", plan=tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -224,13 +251,29 @@ def test_what_needs_a_gpu_is_refused_without_one(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
 def test_the_gpu_agrees_with_the_cpu(checkpoint: Checkpoint) -> None:
-    batch = batch_of(checkpoint, [5, 5, 90, 1, 31, 200])
+    agrees(checkpoint)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
+def test_the_gpu_agrees_with_the_cpu_where_pairs_are_split(tmp_path: Path) -> None:
+    agrees(load(checkpoints.cosine(tmp_path / "cosine")))
+
+
+def agrees(checkpoint: Checkpoint) -> None:
+    batch = batch_of(checkpoint, [5, 5, 90, 2, 31, 200])
     backend = torch_backend.open(checkpoint, EngineConfig(checkpoint=""))
-    expected = reference_on_cpu(checkpoint, batch_of(checkpoint, [5, 5, 90, 1, 31, 200]))
-    assert backend.score(batch) == pytest.approx(expected, abs=BFLOAT16_TOLERANCE)
+    assert isinstance(backend, CudaBackend)
+    expected = reference_on_cpu(checkpoint, batch)
+    backend.warm_up()
+    waits = [backend.start(batch) for _ in range(4)]  # plain, recorded, repeated, while one runs
+    for wait in waits:
+        assert wait() == pytest.approx(expected, abs=BFLOAT16_TOLERANCE)
 
 
 def reference_on_cpu(checkpoint: Checkpoint, batch: Any) -> list[float]:
     config = EngineConfig(checkpoint="")
-    return [float(x) for x in torch_backend._open_cpu(checkpoint, config).score(batch)]
+    return [float(x) for x in cpu_backend.open(checkpoint, config).score(batch)]

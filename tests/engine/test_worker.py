@@ -2,16 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
 
-from engine.errors import DeadlineError, ScoringError, StartError, UnavailableError
+from engine.errors import (
+    DeadlineError,
+    DeviceLostError,
+    ScoringError,
+    StartError,
+    UnavailableError,
+)
 from engine.types import Batch, BatchReport, Limits, Logits, Pair
 from engine.worker import Worker
-from tests.gate import PATIENCE_SECONDS, Gate, first_ids, settle
+from tests.gate import PATIENCE_SECONDS, Gate, TwoDeepGate, first_ids, settle
 
 pytestmark = pytest.mark.anyio
 POISON = 666
@@ -166,6 +172,20 @@ async def test_a_dying_device_thread_answers_everyone_and_says_so() -> None:
             bench.worker.backlog.submit(pairs(4))
 
 
+@pytest.mark.parametrize("kind", [Gate, TwoDeepGate])
+async def test_a_lost_device_ends_the_thread_and_is_not_asked_again(kind: type[Gate]) -> None:
+    gate = kind(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate) as bench:
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in (1, 2, 3)]
+        await gate.batch()
+        gate.open(DeviceLostError("an illegal address"))
+        answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        assert all(isinstance(answer, ScoringError) for answer in answers)
+        assert bench.deaths == 1
+        assert await asyncio.to_thread(gate.closed.wait, PATIENCE_SECONDS)
+        assert gate.passed() == 0
+
+
 async def test_a_device_that_does_not_come_back_answers_everyone_and_says_so() -> None:
     gate = Gate(Limits(max_batch_tokens=8, max_batch_rows=2))
     async with running(gate, stuck_after_seconds=0.01) as bench:
@@ -243,6 +263,71 @@ async def test_one_batch_wakes_the_event_loop_once(monkeypatch: pytest.MonkeyPat
         assert len(wakes) == 2
 
 
+async def test_a_backend_that_overlaps_has_one_batch_more_while_it_runs_one() -> None:
+    gate = TwoDeepGate(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate) as bench:
+        first = bench.worker.backlog.submit(pairs(1, 2))
+        assert seen(await gate.started()) == [1, 2]
+        await gate.batch()
+        other = bench.worker.backlog.submit(pairs(3, 4, 5, 6, 7))
+        gate.open()
+        await first.future
+        assert seen(await gate.started()) == [3, 4]
+        assert seen(await gate.started()) == [5, 6], "begun while the one before it runs"
+        assert seen(await gate.batch()) == [3, 4], "in the order they were begun"
+        gate.open_for_good()
+        await other.future
+        assert other.logits.tolist() == [3, 4, 5, 6, 7]
+
+
+async def test_an_overlapped_batch_that_fails_leaves_its_neighbours_alone() -> None:
+    gate = TwoDeepGate(Limits(max_batch_tokens=8, max_batch_rows=2), poisoned)
+    async with running(gate) as bench:
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in (1, POISON, 3)]
+        gate.open_for_good()
+        answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [type(None), ScoringError, type(None)]
+        assert [jobs[0].logits.tolist(), jobs[2].logits.tolist()] == [[1, 1], [3, 3]]
+
+
+async def test_a_batch_that_cannot_even_begin_fails_as_one_that_ran() -> None:
+    class Refusing(TwoDeepGate):
+        def start(self, batch: Batch) -> Callable[[], Logits]:
+            poisoned(batch)
+            return super().start(batch)
+
+    gate = Refusing(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate) as bench:
+        gate.open_for_good()
+        with pytest.raises(ScoringError):
+            await bench.worker.backlog.submit(pairs(POISON, POISON)).future
+        job = bench.worker.backlog.submit(pairs(8))
+        await job.future
+        assert job.logits.tolist() == [8]
+
+
+async def test_overlapped_batches_do_not_count_the_device_s_time_twice() -> None:
+    gate = TwoDeepGate(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate) as bench:
+        before = time.monotonic()
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in range(1, 9)]
+        gate.open_for_good()
+        await asyncio.gather(*(job.future for job in jobs))
+        assert sum(report.seconds for report in bench.reports) <= time.monotonic() - before
+
+
+async def test_stopping_finishes_overlapped_batches_too() -> None:
+    gate = TwoDeepGate(Limits(max_batch_tokens=8, max_batch_rows=2))
+    async with running(gate) as bench:
+        jobs = [bench.worker.backlog.submit(pairs(n, n)) for n in (1, 2, 3)]
+        await gate.batch()
+        stopping = asyncio.create_task(bench.worker.stop())
+        gate.open_for_good()
+        await stopping
+        await asyncio.gather(*(job.future for job in jobs))
+        assert gate.closed.is_set()
+
+
 async def test_a_backend_that_cannot_open_is_the_caller_s_error() -> None:
     def refuse() -> Gate:
         raise StartError("no such device")
@@ -254,7 +339,7 @@ async def test_a_backend_that_cannot_open_is_the_caller_s_error() -> None:
 
 async def test_a_warm_up_that_fails_is_the_caller_s_error() -> None:
     class Cold(Gate):
-        def score(self, batch: Batch) -> Logits:
+        def warm_up(self) -> None:
             raise RuntimeError("no kernel for this device")
 
     worker = Worker(Cold, lambda report: None, lambda: None)

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from engine.architectures.scaled import Scales
 from engine.backends.tensorrt import library, network, progress
 from engine.backends.tensorrt.feeds import Shape, dimensions
-from engine.backends.tensorrt.graph import Scales
 from engine.backends.tensorrt.layers import LayerReport
 from engine.backends.tensorrt.profiles import Profile
 from engine.errors import StartError

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from engine.architectures.scaled import Scales
+
 Node = Any  # trt.ITensor
-# By weight name: what one FP8 step is worth in the layer's input, and in its weight.
-Scales = Mapping[str, tuple[float, float]]
 _TYPES = {
     torch.float32: "FLOAT",
     torch.float16: "HALF",

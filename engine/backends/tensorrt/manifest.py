@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from engine.backends.tensorrt.graph import Scales
+from engine.architectures.scaled import Scales
 from engine.backends.tensorrt.profiles import Profile
 from engine.errors import StartError
-from engine.types import Checkpoint
 
 # Of the network's definition, inputs and outputs: raised when older plans would not do.
 NETWORK = 1
@@ -102,15 +101,6 @@ class Manifest:
             raise StartError(
                 f"{path} has sha256 {digest}, but {self.plan_sha256} was written: build it again"
             )
-
-
-def fingerprint(checkpoint: Checkpoint) -> str:
-    """sha256 over config.json and the weight files, names left out: copies are the same."""
-    total = hashlib.sha256()
-    for path in (checkpoint.folder / "config.json", *sorted(set(checkpoint.tensors.values()))):
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
 
 
 def scales_digest(scales: Scales | None) -> str:

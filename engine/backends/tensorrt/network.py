@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from engine import architectures
+from engine.architectures.scaled import Scales
 from engine.backends.tensorrt.attention import Box
 from engine.backends.tensorrt.feeds import Shape, half_inputs, inputs
-from engine.backends.tensorrt.graph import Graph, Scales
+from engine.backends.tensorrt.graph import Graph
 from engine.types import Batch, Checkpoint, Ids
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
-from engine.backends.tensorrt import build, calibration, fp8, library, store
+from engine.architectures.scaled import Scales
+from engine.backends.tensorrt import build, library, store
 from engine.backends.tensorrt.build import Compiled, Recipe
 from engine.backends.tensorrt.choices import Gpu, choose_dtype, choose_profiles, choose_runtime
 from engine.backends.tensorrt.device import at_hand
-from engine.backends.tensorrt.graph import Scales
-from engine.backends.tensorrt.manifest import Identity, Manifest, fingerprint, scales_digest
+from engine.backends.tensorrt.manifest import Identity, Manifest, scales_digest
 from engine.backends.tensorrt.progress import OnProgress
+from engine.checkpoint import fingerprint
 from engine.config import BuildRequest, EngineConfig
 from engine.errors import StartError
+from engine.quantization import calibration, fp8
 from engine.types import Checkpoint
 
 log = logging.getLogger(__name__)

@@ -1,15 +1,19 @@
 """Runs a plan: contexts that share one buffer, pinned staging, one stream, graphs for small shapes.
 
-While the GPU runs one call, the next is prepared and its inputs are copied.
+While the GPU runs one call, the next is prepared and its inputs are copied: of the same batch, or
+of the next one.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from engine import backends
 from engine.backends.tensorrt import feeds, network
 from engine.backends.tensorrt.device import Device, Mark
 from engine.backends.tensorrt.feeds import Shape
@@ -17,11 +21,31 @@ from engine.backends.tensorrt.graphs import Graphs
 from engine.backends.tensorrt.profiles import Call, Profile, cut
 from engine.backends.tensorrt.staging import Staging
 from engine.errors import StartError
+from engine.gpu import engine_errors
 from engine.types import Batch, Checkpoint, Limits, Logits
 
 # Below this, launching kernels costs more than running them.
 _GRAPH_TOKENS = 1024
 _ROUND = {"tokens": 64, "rows": 4, "width": 32}  # shapes of graphs, so that few serve many
+
+
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """A batch on its way. logits: float32 [rows]. left: calls whose scores are not there yet."""
+
+    logits: Logits
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A call on its way, and whose scores it will give."""
+
+    batch: _Batch
+    rows: tuple[int, ...]
+    part: Batch
+    slot: Staging
+    done: Mark
 
 
 class TensorRTBackend:
@@ -46,27 +70,35 @@ class TensorRTBackend:
         self._slots = [Staging(trt, engine, profiles, device) for _ in range(2)]
         self._reduce = feeds.REDUCE[self._slots[0].output]
         self._graphs = Graphs(device)
+        self._running: deque[_Running] = deque()  # at most one a slot
+
+    def warm_up(self) -> None:
+        """The largest batch of every profile, and a small one often enough to be recorded."""
+        for profile in self._profiles:
+            rows = max(1, min(profile.rows, profile.tokens // profile.width))
+            self.score(backends.blank([profile.width] * rows))
+        for _ in range(2):
+            self.score(backends.blank([8]))
 
     def score(self, batch: Batch) -> Logits:
-        """Raw logits, float32 [rows]. Raises RuntimeError where TensorRT refuses a call."""
-        try:
-            return self._score(batch)
-        except BaseException:
-            self._device.mark().synchronize()  # the next batch may use the buffers again
-            raise
+        """Raw logits, float32 [rows].
 
-    def _score(self, batch: Batch) -> Logits:
-        logits = np.empty(batch.rows, dtype=np.float32)
-        running: list[tuple[Call, Batch, Staging, Mark]] = []
-        for number, call in enumerate(cut(batch.lengths, self._profiles)):
-            slot = self._slots[number % len(self._slots)]
-            if len(running) == len(self._slots):
-                self._collect(logits, *running.pop(0))
-            part = batch.select(call.rows)
-            running.append((call, part, slot, self._start(call, part, slot)))
-        for each in running:
-            self._collect(logits, *each)
-        return logits
+        Raises RuntimeError where TensorRT refuses a call, MemoryError or DeviceLostError.
+        """
+        return self.start(batch)()
+
+    def start(self, batch: Batch) -> Callable[[], Logits]:
+        """Queue a batch. Raises as score() does; what runs already is not harmed."""
+        calls = cut(batch.lengths, self._profiles)
+        begun = _Batch(np.empty(batch.rows, dtype=np.float32), len(calls))
+        with engine_errors():
+            try:
+                for call in calls:
+                    self._start(begun, call, batch.select(call.rows))
+            except BaseException:
+                self._finish()  # the next batch may use the buffers again
+                raise
+        return partial(self._wait, begun)
 
     def cells(self, batch: Batch) -> int:
         """The padded boxes of attention, over all calls."""
@@ -80,8 +112,11 @@ class TensorRTBackend:
         self._graphs.clear()
         del self._contexts, self._slots, self._scratch
 
-    def _start(self, call: Call, part: Batch, slot: Staging) -> Mark:
+    def _start(self, begun: _Batch, call: Call, part: Batch) -> None:
         """Copy the inputs, queue the run and the copy of its scores."""
+        if len(self._running) == len(self._slots):
+            self._collect()
+        slot = next(s for s in self._slots if all(call.slot is not s for call in self._running))
         shape = self._shape(call, part)
         slot.fill(network.feeds(self._checkpoint, part, shape), self._device)
         work = partial(self._enqueue, call.profile, shape, slot)
@@ -89,11 +124,25 @@ class TensorRTBackend:
             self._graphs.run((slot, call.profile, shape), work)
         else:
             work()
-        return slot.fetch(self._device)
+        self._running.append(_Running(begun, call.rows, part, slot, slot.fetch(self._device)))
 
-    def _collect(self, logits: Logits, call: Call, part: Batch, slot: Staging, done: Mark) -> None:
-        done.synchronize()
-        logits[list(call.rows)] = self._reduce(slot.scores, part)
+    def _wait(self, begun: _Batch) -> Logits:
+        with engine_errors():
+            while begun.left:
+                self._collect()
+        return begun.logits
+
+    def _collect(self) -> None:
+        """Wait for the oldest call."""
+        call = self._running.popleft()
+        call.done.synchronize()
+        call.batch.logits[list(call.rows)] = self._reduce(call.slot.scores, call.part)
+        call.batch.left -= 1
+
+    def _finish(self) -> None:
+        while self._running:
+            self._collect()
+        self._device.mark().synchronize()
 
     def _shape(self, call: Call, part: Batch) -> Shape:
         """The batch's own shape, or one of few where a graph is to be reused."""

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from engine import architectures
 from engine.architectures.packing import Packing
+from engine.architectures.pointwise import LARGEST_FP8, quantize
+from engine.architectures.scaled import Layers, Scales
 from engine.architectures.stacking import Stack
-from engine.backends.tensorrt.agreement import Agreement
-from engine.backends.tensorrt.graph import Scales
 from engine.errors import StartError
+from engine.quantization.agreement import Agreement
 from engine.types import Batch, Checkpoint, Logits
 
 log = logging.getLogger(__name__)
 
 FILE = "fp8.json"
-_LARGEST = 448.0  # of float8_e4m3fn
 _SMALLEST_STEP = 1e-12
 
 
@@ -49,7 +49,7 @@ def measure(checkpoint: Checkpoint, queries: Sequence[Batch]) -> tuple[Scales, A
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     network = architectures.load(checkpoint, torch.bfloat16 if cuda else torch.float32, device)
-    layers = _linear_layers(network)
+    layers = linear_layers(network)
     scales = _scales(network, layers, queries[0::2])
     held_out = queries[1::2]
     plain = [_score(network, batch) for batch in held_out]
@@ -80,8 +80,7 @@ def load(checkpoint: Checkpoint, digest: str) -> Scales:
         mine = content["checkpoint"]
     except FileNotFoundError as error:
         raise StartError(
-            f"FP8 needs scales, and there is no {path}: run `crossrank build --dtype fp8 "
-            "--calibration FILE` once"
+            f"FP8 needs scales, and there is no {path}: run `crossrank calibrate FILE` once"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StartError(f"{path} cannot be read: calibrate again") from error
@@ -90,14 +89,11 @@ def load(checkpoint: Checkpoint, digest: str) -> Scales:
     return scales
 
 
-Layers = dict[nn.Module, dict[str, Tensor]]  # what multiplies → the weights by checkpoint name
-
-
-def _linear_layers(network: nn.Module) -> Layers:
-    """Everything inside the layers that multiplies by a weight; stacks share one input."""
+def linear_layers(network: nn.Module) -> Layers:
+    """All inside the layers that multiplies, and by which weights; stacks share one input."""
     names: dict[Tensor, str] = {weight: name for name, weight in network.named_parameters()}
     stacked = {part for m in network.modules() for part in _stacked(m)}
-    found: Layers = {}
+    found: dict[nn.Module, dict[str, Tensor]] = {}
     for path, module in network.named_modules():
         if isinstance(module, Stack):
             parent = network.get_submodule(path.rpartition(".")[0])
@@ -132,7 +128,7 @@ def _scales(network: nn.Module, layers: Layers, queries: Sequence[Batch]) -> Sca
 
 
 def _step(largest: float) -> float:
-    return max(largest / _LARGEST, _SMALLEST_STEP)
+    return max(largest / LARGEST_FP8, _SMALLEST_STEP)
 
 
 @contextmanager
@@ -159,8 +155,8 @@ def _rounding(step: float) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Te
 
 
 def rounded(x: Tensor, step: float) -> Tensor:
-    """x as FP8 keeps it: divided by the step, rounded, and multiplied again."""
-    small = (x.float() / step).clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn)
+    """x as FP8 keeps it: in steps, rounded, and multiplied again."""
+    small = quantize(x, torch.tensor(1 / step, device=x.device))
     return (small.float() * step).to(x.dtype)
 
 

@@ -4,24 +4,30 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from torch import nn
 
 from engine import architectures
 from engine import checkpoint as checkpoints_of
-from engine.backends.tensorrt import calibration, fp8, library
-from engine.backends.tensorrt.agreement import Agreement, kendall_tau, ndcg
-from engine.backends.tensorrt.manifest import fingerprint
+from engine.architectures import scaled
+from engine.backends.tensorrt import library
+from engine.checkpoint import fingerprint
 from engine.config import EngineConfig
 from engine.errors import StartError
+from engine.quantization import calibration, fp8
+from engine.quantization.agreement import Agreement, kendall_tau, ndcg
 from engine.types import Checkpoint
 from tests import checkpoints
 from tests.engine.test_tensorrt_compile import LLAMA, RUNTIME, compiled
 from tests.engine.test_tensorrt_network import batch_of, run
 
 CPU = torch.device("cpu")
+BFLOAT16_TOLERANCE = 0.25
 
 
 @pytest.fixture(params=["llama_folder", "bert_folder"])
@@ -70,7 +76,7 @@ def test_the_network_computes_what_the_emulation_judged(checkpoint: Checkpoint) 
     scales, _ = fp8.measure(checkpoint, [batch, batch])
     network = architectures.load(checkpoint, torch.float32, CPU)
     plain = fp8._score(network, batch)
-    with fp8.emulated(network, fp8._linear_layers(network), scales):
+    with fp8.emulated(network, fp8.linear_layers(network), scales):
         emulated = fp8._score(network, batch)
     quantized = run(checkpoint, batch, scales=scales)
     error = np.abs(emulated - plain).max()
@@ -96,6 +102,62 @@ def test_tau_and_ndcg_are_what_their_definitions_say() -> None:
     expected = np.dot([3, 4, 2, 1], discounts) / np.dot([4, 3, 2, 1], discounts)
     assert ndcg(a, swapped) == pytest.approx(expected)
     assert ndcg(a, a) == kendall_tau(a, a) == 1
+
+
+def test_torch_s_fp8_layers_compute_what_the_emulation_judged(checkpoint: Checkpoint) -> None:
+    batch = batch_of(checkpoint, [30, 41, 7, 22], 1)
+    scales, _ = fp8.measure(checkpoint, [batch, batch])
+    network = architectures.load(checkpoint, torch.float32, CPU)
+    plain = fp8._score(network, batch)
+    with fp8.emulated(network, fp8.linear_layers(network), scales):
+        emulated = fp8._score(network, batch)
+    scaled.scale(network, fp8.linear_layers(network), scales)
+    error = np.abs(emulated - plain).max()
+    assert np.abs(fp8._score(network, batch) - emulated).max() < error / 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 9),
+    reason="FP8 needs an NVIDIA GPU of compute capability 8.9 or newer",
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
+def test_the_gpu_computes_what_the_emulation_judged(checkpoint: Checkpoint) -> None:
+    batch = batch_of(checkpoint, [30, 41, 7, 22], 1)
+    cuda = torch.device("cuda")
+    scales, _ = fp8.measure(checkpoint, [batch, batch])
+    network = architectures.load(checkpoint, torch.float32, cuda)
+    plain = fp8._score(network, batch)
+    with fp8.emulated(network, fp8.linear_layers(network), scales):
+        emulated = fp8._score(network, batch)
+    # all but the products is in bfloat16 there
+    network = architectures.load(checkpoint, torch.bfloat16, cuda)
+    scaled.scale(network, fp8.linear_layers(network), scales)
+    assert np.abs(emulated - plain).max() > 1e-4, "FP8 leaves a mark"
+    assert fp8._score(network, batch) == pytest.approx(emulated, abs=BFLOAT16_TOLERANCE)
+
+
+def test_nothing_is_held_in_two_formats(checkpoint: Checkpoint) -> None:
+    network = architectures.load(checkpoint, torch.bfloat16, CPU)
+    batch = batch_of(checkpoint, [30, 41], 1)
+    scales, _ = fp8.measure(checkpoint, [batch, batch])
+    scaled.scale(network, fp8.linear_layers(network), scales)
+    wide = sum(p.numel() for name, p in network.named_parameters() if name in scales)
+    small = sum(b.numel() for b in network.buffers() if b.dtype == torch.float8_e4m3fn)
+    sizes = [f.get_slice(n).get_shape() for n in scales for f in [opened(checkpoint, n)]]
+    assert (wide, small) == (0, sum(a * b for a, b in sizes))
+
+
+def opened(checkpoint: Checkpoint, name: str) -> Any:
+    return safe_open(checkpoint.tensors[name], framework="pt")
+
+
+def test_sizes_that_fp8_products_do_not_take_are_refused_with_the_layer_s_name() -> None:
+    layer = nn.Linear(32, 24, bias=False)
+    network = nn.Sequential(layer)
+    layers: dict[nn.Module, dict[str, torch.Tensor]] = {layer: {"0.weight": layer.weight}}
+    with pytest.raises(StartError, match=r"multiples of 16, and 0.weight is of \[24, 32\]"):
+        scaled.scale(network, layers, {"0.weight": (1.0, 1.0)})
 
 
 def clear_cut(checkpoint: Checkpoint, scratch: Path, query: str) -> str:
@@ -125,7 +187,7 @@ def test_scales_are_kept_beside_the_checkpoint_and_are_of_it_alone(
 
 
 def test_without_scales_the_command_is_named(llama_folder: Path) -> None:
-    with pytest.raises(StartError, match="run `crossrank build --dtype fp8 --calibration FILE`"):
+    with pytest.raises(StartError, match="run `crossrank calibrate FILE`"):
         fp8.load(load(llama_folder), "")
 
 

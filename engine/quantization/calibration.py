@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.backends.tensorrt import fp8
-from engine.backends.tensorrt.manifest import fingerprint
+from engine.checkpoint import fingerprint
 from engine.errors import StartError
+from engine.quantization import fp8
 from engine.tokenizer import PairTokenizer
 from engine.types import Batch, Checkpoint, Pair, Query, Truncate
 

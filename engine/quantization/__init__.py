@@ -1,0 +1,1 @@
+"""FP8: scales from text at hand, and the proof that the order holds."""
