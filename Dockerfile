@@ -12,7 +12,7 @@ FROM ${PYTHON_IMAGE} AS base
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends curl \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 # Where NIM keeps its cache. Any uid may write there, with a volume or without.
 RUN mkdir -p /opt/nim/.cache && chmod 1777 /opt/nim/.cache
 # The commands first on the path. Nothing is written beside the code: the root may be read-only.
@@ -45,6 +45,8 @@ ENTRYPOINT ["crossrank"]
 CMD ["serve"]
 
 FROM base AS packages
+# pip unpacks here what it downloads: a wheel with CUDA does not fit into the 64 MB of /dev/shm.
+ENV TMPDIR=/tmp
 # An environment of its own, which the images copy whole; pip stays behind in this stage.
 RUN python3 -m venv /opt/crossrank/.venv
 # The locks alone, so that this and the next layers are made again only when a lock changes.
@@ -55,17 +57,30 @@ FROM packages AS cpu-packages
 ARG PIP_EXTRA_INDEX_URL=
 ARG PIP_FIND_LINKS=
 # Every file is checked against its hash. Without a place for the CPU wheel, the default one serves too.
+# No bytecode yet: most of it would never be read.
 RUN if [ -n "${PIP_EXTRA_INDEX_URL}${PIP_FIND_LINKS}" ]; then \
-      pip install --no-cache-dir --require-hashes \
+      pip install --no-cache-dir --no-compile --require-hashes \
         -r docker/requirements-cpu.lock -r docker/requirements-torch-cpu.lock; \
     else \
       echo "No PIP_EXTRA_INDEX_URL: PyTorch's default wheel, with CUDA, several GB larger" >&2; \
-      pip install --no-cache-dir --require-hashes -r docker/requirements-gpu.lock; \
+      pip install --no-cache-dir --no-compile --require-hashes -r docker/requirements-gpu.lock; \
     fi
 
 FROM packages AS gpu-packages
+# A mirror of the package index, where the default one cannot be reached.
+ARG PIP_INDEX_URL=
+ARG PIP_EXTRA_INDEX_URL=
+ARG PIP_FIND_LINKS=
 # CUDA comes with PyTorch's wheels, so that both targets share a base; the host brings the driver.
 RUN pip install --no-cache-dir --require-hashes -r docker/requirements-gpu.lock
+# TensorRT's packages fetch their libraries from NVIDIA's own index while they are installed. Where that
+# cannot be reached, --build-arg TENSORRT=no leaves them out, and torch runs the model on the GPU.
+ARG TENSORRT=yes
+# A lock of its own, so that the choice is made here.
+RUN if [ "${TENSORRT}" != no ]; then \
+      pip install --no-cache-dir --require-hashes -r docker/requirements-tensorrt.lock \
+        || { echo "TensorRT cannot be installed; --build-arg TENSORRT=no leaves it out" >&2; exit 1; }; \
+    fi
 
 # The project over either set of packages: one recipe, two stages.
 FROM cpu-packages AS cpu-project
@@ -73,34 +88,50 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY engine engine
 # Registers the commands and the version; its own packages were all installed above.
-RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
- && pip uninstall -y pip \
- && python3 -m compileall -q app engine
+RUN pip install --no-cache-dir --no-compile --no-deps --no-build-isolation -e . \
+ && pip uninstall -y pip
+# The scripts of these two layers, and what HEALTHCHECK runs.
+COPY docker/*.sh docker/
+# Tests, headers, types: a quarter of all packages.
+RUN docker/slim.sh .venv/lib/python3*/site-packages
+# One answer, which writes the bytecode that serving reads; a read-only root could not keep it later.
+RUN --mount=type=bind,source=models/mini,target=/opt/crossrank/models/mini docker/rehearse.sh
 
 FROM gpu-packages AS gpu-project
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY engine engine
-# As above.
+# Registers the commands and the version; its own packages were all installed above.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
  && pip uninstall -y pip \
  && python3 -m compileall -q app engine
+# The script of the next layer, and what HEALTHCHECK and ENTRYPOINT run.
+COPY docker/*.sh docker/
+# Tests and types. All bytecode stays: what a GPU makes torch import is not known here.
+RUN docker/slim.sh .venv/lib/python3*/site-packages
 
 FROM base AS gpu
-# NVIDIA's container runtime reads these: all GPUs, and what the driver offers for computing.
+# Triton makes torch's kernels for the GPU at hand, and compiles their launcher with the C compiler that it finds.
+# A base without Python's headers, which that takes, fails here. No version, as above.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+ && test -f "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"
+# NVIDIA's container runtime reads the first two: all GPUs, and what the driver offers for computing.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     NIM_ENGINE_MODEL_NAME=nvidia/llama-nemotron-rerank-1b-v2
-# What HEALTHCHECK runs.
-COPY docker/healthcheck.sh docker/
 # Packages and project; no weights: they are downloaded into the cache, under their own licence.
 COPY --from=gpu-project /opt/crossrank /opt/crossrank
+# As above, but for torch's cache.
+ENTRYPOINT ["/opt/crossrank/docker/entrypoint.sh"]
+# An entry point resets what is run by itself.
+CMD ["serve"]
 # Not root, and a number, so that Kubernetes can tell; any other works too.
 USER 1000:1000
 
 FROM base AS cpu
-# What HEALTHCHECK runs.
-COPY docker/healthcheck.sh docker/
 # Packages and project.
 COPY --from=cpu-project /opt/crossrank /opt/crossrank
 # The shipped checkpoint, so that the first answer needs no network.

@@ -30,7 +30,7 @@ test-fleet: $(VENV)/.dev $(TOOLS)/.installed  ## Prometheus, the proxy, manifest
 
 check-docker: $(TOOLS)/.installed  ## the Dockerfile and the shell scripts
 	$(TOOLS)/bin/hadolint Dockerfile
-	$(TOOLS)/bin/shellcheck docker/*.sh .ci/run
+	$(TOOLS)/bin/shellcheck docker/*.sh docker/grafana/render/*.sh .ci/run
 
 lock: $(TOOLS)/.installed  ## write the images' lock files again
 	docker/lock.sh
@@ -39,6 +39,7 @@ lock-check: $(TOOLS)/.installed  ## whether the lock files are what `make lock` 
 	rm -rf build/lock && mkdir -p build/lock && docker/lock.sh build/lock
 	diff docker/requirements-cpu.lock build/lock/requirements-cpu.lock
 	diff docker/requirements-gpu.lock build/lock/requirements-gpu.lock
+	diff docker/requirements-tensorrt.lock build/lock/requirements-tensorrt.lock
 
 sbom: $(VENV)/.dev $(TOOLS)/.installed  ## bill of materials (CycloneDX) and licences, into build/
 	docker/sbom.sh $(BIN)/python build

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.configure(settings.log_level, settings.log_format)
         if names := configuration.ignored():
             log.info("these names mean nothing here and are ignored: %s", ", ".join(names))
+        if names := configuration.linked():
+            log.info("Kubernetes' service links, not settings, are ignored: %s", ", ".join(names))
         command = _COMMANDS.get(given.command)
         return command(settings, given) if command else _run(given, settings)
     except CrossrankError as error:

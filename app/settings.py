@@ -2,14 +2,14 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import nim_environment
+from app import nim_environment, service_links
 from engine.config import EngineConfig
 from engine.errors import StartError
 
@@ -180,10 +180,11 @@ class Settings(BaseSettings):
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the environment. Raises StartError for unknown names and for values out of bounds.
 
-    NIM's names are read too; ours win, whatever they say.
+    NIM's names are read too; ours win, whatever they say. Kubernetes' service links are ignored.
     """
-    _refuse_unknown(environment)
-    ours = {name.upper() for name, value in environment.items() if value}
+    links = linked(environment)
+    _refuse_unknown(name for name in environment if name not in links)
+    ours = {name.upper() for name, value in environment.items() if value and name not in links}
     given = {
         field: found
         for field, found in nim_environment.fields(environment).items()
@@ -193,7 +194,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         os.environ.setdefault(name, value)  # its SDK reads them there
     try:
         values: dict[str, Any] = {field: found.value for field, found in given.items()}
-        return Settings(**values)
+        return Settings(**_defaults(links) | values)
     except ValidationError as error:
         named = {field: found.name for field, found in given.items()}
         places = [(str(e["loc"][0]), e["msg"]) for e in error.errors()]
@@ -204,6 +205,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 def ignored(environment: Mapping[str, str] = os.environ) -> list[str]:
     """NIM's names in the environment that mean nothing here."""
     return nim_environment.ignored(environment)
+
+
+def linked(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Kubernetes' service links in the environment, which look like settings and are ignored."""
+    return service_links.found(environment)
 
 
 def variable(field: str) -> str:
@@ -217,9 +223,15 @@ def _named(location: str) -> str:
     return variable(location) if location in Settings.model_fields else location
 
 
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
+def _defaults(links: list[str]) -> dict[str, Any]:
+    """Said outright for the settings whose names links have taken: pydantic would read those."""
+    fields = Settings.model_fields
+    return {name: field.default for name, field in fields.items() if variable(name) in links}
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
     known = [variable(field) for field in Settings.model_fields]
-    for name in environment:
+    for name in names:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
             raise StartError(f"{name} is not a setting: did you mean {nearest}?")

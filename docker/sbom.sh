@@ -1,7 +1,7 @@
 #!/bin/sh
-# Writes the bill of materials and the licences of what the service runs with: no tests, no tools.
+# Writes the images' bills of materials, and the licences of what the service runs with: no tests, no tools.
 # Usage: docker/sbom.sh PYTHON FOLDER
-# The packages are those that docker/requirements-cpu.lock names, and PyTorch, as PYTHON has them installed.
+# The licences are those of the cpu image's packages, as PYTHON has them installed.
 set -eu
 cd "$(dirname "$0")/.."
 python=$1
@@ -14,8 +14,14 @@ names=$(grep -ohE '^[a-z0-9][a-z0-9_.-]*' docker/requirements-cpu.lock docker/re
 "$tools/pip-licenses" --python "$python" --from mixed --format markdown --with-urls \
   --order license --packages $names >"$folder/licences.md"
 
-# Versions and hashes from the locks; licences and descriptions are not in them.
-cat docker/requirements-cpu.lock docker/requirements-torch-cpu.lock >"$folder/requirements.txt"
-"$tools/cyclonedx-py" requirements "$folder/requirements.txt" --pyproject pyproject.toml \
-  --output-format JSON --output-reproducible --validate --output-file "$folder/sbom.cdx.json"
-echo "$folder/sbom.cdx.json and $folder/licences.md"
+# One image's packages; versions and hashes from its locks: licences and descriptions are not in them.
+sbom() {
+  image=$1
+  shift
+  cat "$@" >"$folder/requirements-$image.txt"
+  "$tools/cyclonedx-py" requirements "$folder/requirements-$image.txt" --pyproject pyproject.toml \
+    --output-format JSON --output-reproducible --validate --output-file "$folder/sbom-$image.cdx.json"
+}
+sbom cpu docker/requirements-cpu.lock docker/requirements-torch-cpu.lock
+sbom gpu docker/requirements-gpu.lock docker/requirements-tensorrt.lock
+echo "$folder/sbom-cpu.cdx.json, $folder/sbom-gpu.cdx.json and $folder/licences.md"

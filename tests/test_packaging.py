@@ -77,7 +77,7 @@ def test_a_lock_holds_everything_the_service_needs(name: str) -> None:
     assert needed() - {"torch"} <= set(locked(name))
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "torch-cpu"])
+@pytest.mark.parametrize("name", [*LOCKS, "torch-cpu", "tensorrt"])
 def test_a_lock_s_versions_are_those_that_are_tested(name: str) -> None:
     tested = constraints()
     apart = {
@@ -92,6 +92,15 @@ def test_only_the_cpu_s_torch_comes_from_elsewhere() -> None:
     assert set(locked("torch-cpu")) == {"torch"}
     assert "torch" in locked("gpu")
     assert not any(n.startswith(("torch", "nvidia", "cuda", "triton")) for n in locked("cpu"))
+
+
+def test_tensorrt_has_a_lock_of_its_own_that_an_image_can_leave_out() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = [Requirement(text) for text in extras["optional-dependencies"]["tensorrt"]]
+    lock = locked("tensorrt")
+    assert all(each.specifier.contains(lock[canonicalize_name(each.name)]) for each in pinned)
+    assert {name.split("-")[0] for name in lock} == {"tensorrt"}
+    assert not set(lock) & set(locked("gpu"))
 
 
 def test_every_layer_says_why_it_is_there() -> None:
@@ -217,7 +226,8 @@ def test_a_pod_can_do_nothing_it_need_not() -> None:
 
 
 def test_the_service_s_name_does_not_become_a_setting() -> None:
-    # Kubernetes sets CROSSRANK_PORT=tcp://… for a Service of that name, unless told not to.
+    # Kubernetes sets CROSSRANK_PORT=tcp://… for a Service of that name, unless told not to;
+    # tests/app/test_service_links.py is for pods that others write.
     assert POD["enableServiceLinks"] is False
 
 

@@ -28,6 +28,7 @@ def test_it_is_well_when_the_service_is_ready_and_never_without_one(bert_folder:
         port = url_when_ready(process).rpartition(":")[2]
         assert healthy(CROSSRANK_PORT=port)
         assert healthy(NIM_HTTP_API_PORT=port)
+        assert healthy(CROSSRANK_PORT="tcp://10.0.0.1:1", NIM_HTTP_API_PORT=port)
         assert healthy(NIM_SERVER_PORT=port, NIM_HTTP_API_PORT="1")
         assert healthy(NIM_SERVER_BIND_ADDR=f"0.0.0.0:{port}", NIM_SERVER_PORT="1")
         assert not healthy(CROSSRANK_PORT=port, CROSSRANK_TLS_CERT="/cert.pem")

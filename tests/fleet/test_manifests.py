@@ -1,6 +1,5 @@
 """The manifests are what Kubernetes takes: rendered by kubectl, held to the API's schemas."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ CUSTOM = {
 
 def rendered(folder: Path) -> str:
     """What `kubectl apply -k` would send."""
-    command = [tool("kubectl", "kubernetes-client"), "kustomize", str(folder)]
+    command = [tool("kubectl", "docker/tools.txt"), "kustomize", str(folder)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -71,7 +70,6 @@ def test_the_other_projects_kinds_hold_what_they_must(manifests: list[dict[str, 
 def test_the_nim_service_holds_what_it_must() -> None:
     service = yaml.safe_load((KUBERNETES / "nim/nimservice.yaml").read_text())
     assert all(_at(service, path) for path in CUSTOM["NIMService"])
-    assert service["metadata"]["name"] != "crossrank"
 
 
 def test_every_selector_finds_the_pods(manifests: list[dict[str, Any]]) -> None:
@@ -88,6 +86,47 @@ def test_every_selector_finds_the_pods(manifests: list[dict[str, Any]]) -> None:
     assert monitored <= kinds["Service"]["metadata"]["labels"].items()
 
 
+def test_names_in_one_object_are_names_in_another(manifests: list[dict[str, Any]]) -> None:
+    # An API server refuses these, or takes them and nothing works; the schemas know neither.
+    kinds = {each["kind"]: each for each in manifests}
+    pod = kinds["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    ports = {each["name"] for each in container["ports"]}
+    probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
+    assert {probe["httpGet"]["port"] for probe in probes} <= ports
+    assert {each["targetPort"] for each in kinds["Service"]["spec"]["ports"]} <= ports
+    (ingress,) = kinds["NetworkPolicy"]["spec"]["ingress"]
+    assert {each["port"] for each in ingress["ports"]} <= ports
+    scraped = {each["port"] for each in kinds["ServiceMonitor"]["spec"]["endpoints"]}
+    assert scraped <= {each["name"] for each in kinds["Service"]["spec"]["ports"]}
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert {each["name"] for each in container["volumeMounts"]} == set(volumes)
+    for volume in volumes.values():
+        if claim := volume.get("persistentVolumeClaim"):
+            assert claim["claimName"] == kinds["PersistentVolumeClaim"]["metadata"]["name"]
+
+
+def test_an_api_server_s_admission_takes_the_pods(manifests: list[dict[str, Any]]) -> None:
+    # LimitRanger's and Pod Security's ("restricted") rules, and those between fields.
+    kinds = {each["kind"]: each for each in manifests}
+    deployment = kinds["Deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    for name, limit in container["resources"]["limits"].items():
+        assert container["resources"]["requests"][name] == limit, name
+    assert any(value != 0 for value in deployment["strategy"]["rollingUpdate"].values())
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert not [name for name in pod if name.startswith("host")]
+    kinds_of_volume = {key for each in pod["volumes"] for key in each if key != "name"}
+    assert kinds_of_volume <= {"emptyDir", "persistentVolumeClaim"}
+    budget = kinds["PodDisruptionBudget"]["spec"]
+    assert ("minAvailable" in budget) != ("maxUnavailable" in budget)
+
+
 def test_the_number_of_replicas_is_the_autoscaler_s(manifests: list[dict[str, Any]]) -> None:
     kinds = {each["kind"]: each for each in manifests}
     scaler = kinds.get("HorizontalPodAutoscaler") or kinds["ScaledObject"]
@@ -102,9 +141,13 @@ def test_only_the_gpu_s_pods_take_a_gpu() -> None:
         for each in yaml.safe_load_all(rendered(KUBERNETES / "overlays/gpu"))
         if each["kind"] == "Deployment"
     )
-    resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
-    assert resources["limits"]["nvidia.com/gpu"] == "1"
-    assert "emptyDir" not in json.dumps(deployment)
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert "emptyDir" not in volumes["cache"]
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    assert mounts == {"/opt/nim/.cache": "cache", "/dev/shm": "shm"}  # noqa: S108 - a mount
 
 
 def _at(each: dict[str, Any], path: str) -> Any:
