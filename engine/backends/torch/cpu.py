@@ -15,12 +15,14 @@ from torch import nn
 
 from engine import architectures, backends, cpus
 from engine.architectures.packing import Packing
+from engine.backends.torch import memory, products
 from engine.config import EngineConfig
-from engine.errors import StartError
 from engine.types import Batch, Checkpoint, Limits, Logits
 
 # What a thread is given at a time: products are no faster from there on, and others get in sooner.
 _SHARD_TOKENS, _SHARD_ROWS = 512, 128
+# Tokens are padded to steps of at least these many, and of 1/16 to 1/32 of what there is.
+_LEAST_STEP, _STEP_BITS = 16, 5
 _DEVICE = torch.device("cpu")
 
 Shard = Sequence[int]  # rows of a batch
@@ -59,13 +61,16 @@ class CpuBackend:
     @torch.inference_mode()
     def _score(self, batch: Batch, threads: int) -> Logits:
         torch.set_num_threads(threads)  # of this thread
+        rows, batch = batch.rows, _padded(batch)
         arrays = (torch.from_numpy(a) for a in (batch.ids, batch.positions, batch.types))
         logits: Logits = self._network(*arrays, Packing.of(batch, _DEVICE)).numpy()
-        return logits
+        return logits[:rows]
 
     def cells(self, batch: Batch) -> int:
-        """Nothing is padded."""
-        return batch.tokens
+        """With the padding of every shard."""
+        lengths = batch.lengths
+        shards = share_out(lengths, self._threads)
+        return sum(padded(sum(lengths[row] for row in shard)) for shard in shards)
 
     def close(self) -> None:
         """Free the weights."""
@@ -88,6 +93,30 @@ def share_out(lengths: Sequence[int], threads: int) -> Sequence[Shard]:
     return shards
 
 
+def padded(tokens: int) -> int:
+    """The number of tokens that a shard of so many is computed with."""
+    step = max(_LEAST_STEP, 1 << tokens.bit_length() >> _STEP_BITS)
+    missing = -tokens % step
+    return tokens + missing + step * (missing == 1)  # the padding is a pair, and has two sides
+
+
+def _padded(batch: Batch) -> Batch:
+    """With a pair of zeros behind the others, so that few different numbers of tokens are met."""
+    if not (missing := padded(batch.tokens) - batch.tokens):
+        return batch
+    pad = backends.blank([missing])
+    ids, positions, types = (
+        np.concatenate(both)
+        for both in (
+            (batch.ids, pad.ids),
+            (batch.positions, pad.positions),
+            (batch.types, pad.types),
+        )
+    )
+    offsets = np.append(batch.offsets, batch.offsets[-1] + np.int32(missing))
+    return Batch(ids=ids, positions=positions, types=types, offsets=offsets)
+
+
 def _gather(shards: Sequence[Shard], futures: Sequence["Future[Logits]"]) -> Logits:
     """The shards' logits, in the batch's order."""
     logits = np.empty(sum(map(len, shards)), dtype=np.float32)
@@ -97,10 +126,12 @@ def _gather(shards: Sequence[Shard], futures: Sequence["Future[Logits]"]) -> Log
 
 
 def open(checkpoint: Checkpoint, config: EngineConfig) -> CpuBackend:
-    """In float32: half precision is 5-6 times slower on most CPUs. Raises StartError."""
-    if config.dtype not in ("auto", "fp32"):
-        raise StartError(f"{config.dtype} needs a GPU, and torch finds none: use fp32 on the CPU")
+    """In float32, unless asked for less. Raises StartError for what this CPU cannot do."""
+    products.check(config.dtype)
+    memory.keep_freed()
     threads = config.compute_threads or cpus.available()
-    network = architectures.load(checkpoint, torch.float32, _DEVICE)
+    dtype = torch.bfloat16 if config.dtype == "bf16" else torch.float32
+    network = architectures.load(checkpoint, dtype, _DEVICE)
+    products.lay_out(network, config.dtype)
     limits = backends.limits(checkpoint, config, threads * _SHARD_TOKENS, threads * _SHARD_ROWS)
     return CpuBackend(network, limits, threads)
