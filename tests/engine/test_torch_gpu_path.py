@@ -211,7 +211,7 @@ def test_one_log_line_says_which_backend_runs(
     ("changes", "message"),
     [
         ({"devices": (1,)}, "GPU 1 was asked for, but torch finds none here"),
-        ({"dtype": "bf16"}, "bf16 needs a GPU, and torch finds none: use fp32"),
+        ({"dtype": "fp16"}, "fp16 needs a GPU, and torch finds none: use fp32"),
         ({"backend": "tensorrt"}, "the tensorrt backend needs an NVIDIA GPU"),
     ],
     ids=["device", "dtype", "tensorrt"],

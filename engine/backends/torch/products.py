@@ -24,6 +24,7 @@ _NEEDED = {  # instructions without which a format is slower than float32, or no
     "int8": ("amx_int8", "avx512_vnni", "avx_vnni"),
 }
 _LARGEST = 127.0  # of int8, the same on both sides of 0
+_FINER = 2 * _LARGEST  # what rounding leaves is at most half a step
 
 
 class Packed(nn.Module):
@@ -46,7 +47,9 @@ class Packed(nn.Module):
 class Quantized(nn.Module):
     """The same with 8-bit weights, scaled by output, and inputs, scaled by token.
 
-    A token's scale is its own, so that scores do not depend on what shares the batch.
+    A token's scale is its own, so that scores do not depend on what shares the batch. Products with
+    more outputs than inputs read what a norm gives, where a few large channels leave the others few
+    steps: what rounding leaves of those inputs is multiplied too.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "") -> None:
@@ -58,18 +61,36 @@ class Quantized(nn.Module):
         self._zero = torch.zeros(len(weight), dtype=torch.int32)
         self._bias = bias
         self._activation = ACTIVATIONS[activation] if activation else None
+        self._twice = weight.shape[0] > weight.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: float32 [T, in] → float32 [T, out]."""
         scale = _scale(x)
-        rounded = torch.mul(x, scale.reciprocal()).round_().to(torch.int8)
-        product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1.0, 0, self._weight, self._scale, self._zero,
-            None, 1.0, 0, torch.float32, "none", [], "",
-        ).mul_(scale)  # fmt: skip
-        if self._bias is not None:
-            product.add_(self._bias)
+        steps = torch.mul(x, scale.reciprocal())
+        rounded = torch.round(steps)
+        product = self._multiply(rounded)
+        if self._twice:
+            product = self._add_product(product, steps.sub_(rounded).mul_(_FINER).round_())
+        if self._bias is None:
+            product.mul_(scale)
+        else:
+            torch.addcmul(self._bias, product, scale, out=product)
         return product if self._activation is None else self._activation(product)
+
+    def _multiply(self, steps: Tensor) -> Tensor:
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            steps.to(torch.int8), 1.0, 0, self._weight, self._scale, self._zero,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        return product
+
+    def _add_product(self, product: Tensor, finer_steps: Tensor) -> Tensor:
+        """In product's place."""
+        summed: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
+            finer_steps.to(torch.int8), 1 / _FINER, 0, self._weight, self._scale, self._zero,
+            product, None, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "",
+        )  # fmt: skip
+        return summed
 
 
 def _scale(rows: Tensor) -> Tensor:
@@ -96,8 +117,13 @@ def lay_out(network: nn.Module, dtype: str) -> None:
             if isinstance(child, Activated):
                 product = make(child.dense.weight, child.dense.bias, child.activation)
                 setattr(module, name, product)
-            elif isinstance(child, nn.Linear) and child.weight is not None:
+            elif _plain(child) and not isinstance(module, Activated):
                 setattr(module, name, make(child.weight, child.bias))
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether it is a linear layer that no stack computes."""
+    return isinstance(module, nn.Linear) and module.weight is not None
 
 
 def available() -> bool:
