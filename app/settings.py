@@ -73,10 +73,10 @@ class Settings(BaseSettings):
     stuck_after_seconds: float = Field(
         300.0, gt=0, description="A batch that takes longer ends the process with an error."
     )
-    dtype: Literal["auto", "bf16", "fp16", "fp8", "fp32"] = Field(
+    dtype: Literal["auto", "bf16", "fp16", "fp8", "fp32", "int8"] = Field(
         "auto",
-        description="Number format on a GPU: `auto`, `bf16`, `fp16`, `fp8` (once calibrated) or "
-        "`fp32` (torch only).",
+        description="Number format: `auto`, `bf16`, `fp16`, `fp8` (once calibrated) or `fp32` "
+        "(torch only) on a GPU; `auto` (`fp32`), `bf16` or `int8` on a CPU that has it.",
     )
     plan: Path | None = Field(
         None,

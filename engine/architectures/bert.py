@@ -124,12 +124,11 @@ class Layer(nn.Module):
         super().__init__()
         hidden, inner = config.hidden_size, config.intermediate_size
         self.heads = config.heads
-        self.activation = ACTIVATIONS[config.activation]
         self.attention = _module(
             self=_module(**{name: nn.Linear(hidden, hidden) for name in ("query", "key", "value")}),
             output=_output(hidden, hidden, config.norm_eps),
         )
-        self.intermediate = _module(dense=nn.Linear(hidden, inner))
+        self.intermediate = Activated(nn.Linear(hidden, inner), config.activation)
         self.output = _output(inner, hidden, config.norm_eps)
         self.qkv = Stack()
 
@@ -142,8 +141,20 @@ class Layer(nn.Module):
         q, k, v = (part.view(len(part), self.heads, -1) for part in parts)
         mixed = packing.attend(q, k, v)
         hidden = _add_norm(self.attention.get_submodule("output"), mixed, hidden)
-        inner = self.activation(self.intermediate.get_submodule("dense")(hidden))
-        return _add_norm(self.output, inner, hidden)
+        return _add_norm(self.output, self.intermediate(hidden), hidden)
+
+
+class Activated(nn.Module):
+    """A linear layer and the activation of that name behind it."""
+
+    def __init__(self, dense: nn.Linear, activation: str) -> None:
+        super().__init__()
+        self.dense = dense
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [T, in] → [T, out]."""
+        return ACTIVATIONS[self.activation](self.dense(x))
 
 
 def _count_without(pads: Tensor, positions: Tensor, offsets: Tensor) -> Tensor:

@@ -46,7 +46,9 @@ def steps_of(layer: nn.Module | None) -> Tensor | None:
 def add_layer_norm(
     hidden: Tensor, update: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
-    """The layer norm of hidden + update. [T, hidden]."""
+    """The layer norm of hidden + update. [T, hidden]. On the CPU the sum takes update's place."""
+    if not hidden.is_cuda:  # fresh memory costs more there than the addition
+        return functional.layer_norm(update.add_(hidden), weight.shape, weight, bias, eps)
     result: Tensor = _run(_add_layer_norm, hidden, update, weight, bias, eps)
     return result
 

@@ -4,7 +4,7 @@ The layers keep their names and parameters, which become views of the stacked we
 are loaded by name, and nothing is held twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,29 @@ class Stack(nn.Module):
         super().__init__()
         self.register_buffer("weight", None, persistent=False)
         self.register_buffer("bias", None, persistent=False)
+        self._product: nn.Module | None = None
 
     def fill(self, layers: Sequence[nn.Linear]) -> None:
         """Stack the layers' weights; the layers then show parts of the stack."""
+        self._layers = tuple(layers)  # a tuple: they stay children of their own module alone
         self.weight = _joined([layer.weight for layer in layers])
         if layers[0].bias is not None:
             self.bias = _joined([layer.bias for layer in layers])
 
+    def compute_with(self, make: Callable[[Tensor, Tensor | None], nn.Module]) -> None:
+        """Leave the product to what `make` makes of weight and bias; they and the layers' go."""
+        assert self.weight is not None, "stacks are filled when a checkpoint is loaded"
+        self._product = make(self.weight, self.bias)
+        self.weight = self.bias = None
+        for layer in self._layers:
+            layer.register_parameter("weight", None)
+            layer.register_parameter("bias", None)
+
     def forward(self, x: Tensor) -> Tensor:
         """x: [T, in] → [T, all the layers' outputs, side by side]."""
+        if self._product is not None:
+            product: Tensor = self._product(x)
+            return product
         assert self.weight is not None, "stacks are filled when a checkpoint is loaded"
         return functional.linear(x, self.weight, self.bias)
 

@@ -237,7 +237,7 @@ def test_a_plan_that_was_given_is_never_left_aside(
     ("changes", "message"),
     [
         ({"devices": (1,)}, "GPU 1 was asked for, but torch finds none here"),
-        ({"dtype": "bf16"}, "bf16 needs a GPU, and torch finds none: use fp32"),
+        ({"dtype": "fp16"}, "fp16 needs a GPU, and torch finds none: use fp32"),
         ({"backend": "tensorrt"}, "the tensorrt backend needs an NVIDIA GPU"),
     ],
     ids=["device", "dtype", "tensorrt"],

@@ -1,4 +1,4 @@
-"""PyTorch: on an NVIDIA GPU in half precision with varlen attention, else on the CPU in float32."""
+"""PyTorch: on an NVIDIA GPU in half precision with varlen attention, else on the CPU."""
 
 import torch
 

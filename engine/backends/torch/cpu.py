@@ -1,51 +1,137 @@
-"""The network on the CPU, in float32: pairs of equal length share one attention call."""
+"""The network on the CPU: a batch's pairs are shared out among threads that never wait for another.
 
+Threads that compute one product together meet at its end, and at the end of whatever follows it: a
+hundred times a batch. Where something else wants a core too, as the event loop and the tokenizers
+do, all of them wait every time for the one that was held up.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
 import torch
 from torch import nn
 
 from engine import architectures, backends, cpus
 from engine.architectures.packing import Packing
+from engine.backends.torch import memory, products
 from engine.config import EngineConfig
-from engine.errors import StartError
 from engine.types import Batch, Checkpoint, Limits, Logits
 
-# Large enough to fill the matrix units, small enough to stay near the cache and let others in.
-_MAX_BATCH_TOKENS, _MAX_BATCH_ROWS = 2048, 256
+# What a thread is given at a time: products are no faster from there on, and others get in sooner.
+_SHARD_TOKENS, _SHARD_ROWS = 512, 128
+# Tokens are padded to steps of at least these many, and of 1/16 to 1/32 of what there is.
+_LEAST_STEP, _STEP_BITS = 16, 5
 _DEVICE = torch.device("cpu")
+
+Shard = Sequence[int]  # rows of a batch
 
 
 class CpuBackend:
-    """Runs one network with the threads that torch was given."""
+    """Runs one network on so many threads."""
 
-    def __init__(self, network: nn.Module, limits: Limits) -> None:
+    def __init__(self, network: nn.Module, limits: Limits, threads: int) -> None:
         self.limits = limits
         self._network = network
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="device-compute")
+        self._running: list[Future[Logits]] = []
 
     def warm_up(self) -> None:
         """One pair: the rest needs nothing made beforehand."""
         self.score(backends.blank([8]))
 
-    @torch.inference_mode()
     def score(self, batch: Batch) -> Logits:
         """Raw logits, float32 [rows]. Raises MemoryError where there is too little."""
+        return self.start(batch)()
+
+    def start(self, batch: Batch) -> Callable[[], Logits]:
+        """Share a batch out behind those that run.
+
+        A batch of fewer pairs than threads is computed by all threads together where it is alone.
+        """
+        shards = share_out(batch.lengths, self._threads)
+        self._running = [future for future in self._running if not future.done()]
+        together = 1 if self._running else max(1, self._threads // len(shards))
+        futures = [self._pool.submit(self._score, batch.select(s), together) for s in shards]
+        self._running += futures
+        return partial(_gather, shards, futures)
+
+    @torch.inference_mode()
+    def _score(self, batch: Batch, threads: int) -> Logits:
+        torch.set_num_threads(threads)  # of this thread
+        rows, batch = batch.rows, _padded(batch)
         arrays = (torch.from_numpy(a) for a in (batch.ids, batch.positions, batch.types))
         logits: Logits = self._network(*arrays, Packing.of(batch, _DEVICE)).numpy()
-        return logits
+        return logits[:rows]
 
     def cells(self, batch: Batch) -> int:
-        """Nothing is padded."""
-        return batch.tokens
+        """With the padding of every shard."""
+        lengths = batch.lengths
+        shards = share_out(lengths, self._threads)
+        return sum(padded(sum(lengths[row] for row in shard)) for shard in shards)
 
     def close(self) -> None:
         """Free the weights."""
+        self._pool.shutdown()
         del self._network
 
 
+def share_out(lengths: Sequence[int], threads: int) -> Sequence[Shard]:
+    """Rows in shards of about as many tokens each, as many as keep all threads busy alike.
+
+    The longest go first, each to the shard that has the fewest tokens so far.
+    """
+    rounds = max(1, round(sum(lengths) / (threads * _SHARD_TOKENS)))
+    shards: list[list[int]] = [[] for _ in range(min(rounds * threads, len(lengths)))]
+    tokens = [0] * len(shards)
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        least = tokens.index(min(tokens))
+        shards[least].append(row)
+        tokens[least] += lengths[row]
+    return shards
+
+
+def padded(tokens: int) -> int:
+    """The number of tokens that a shard of so many is computed with."""
+    step = max(_LEAST_STEP, 1 << tokens.bit_length() >> _STEP_BITS)
+    missing = -tokens % step
+    return tokens + missing + step * (missing == 1)  # the padding is a pair, and has two sides
+
+
+def _padded(batch: Batch) -> Batch:
+    """With a pair of zeros behind the others, so that few different numbers of tokens are met."""
+    if not (missing := padded(batch.tokens) - batch.tokens):
+        return batch
+    pad = backends.blank([missing])
+    ids, positions, types = (
+        np.concatenate(both)
+        for both in (
+            (batch.ids, pad.ids),
+            (batch.positions, pad.positions),
+            (batch.types, pad.types),
+        )
+    )
+    offsets = np.append(batch.offsets, batch.offsets[-1] + np.int32(missing))
+    return Batch(ids=ids, positions=positions, types=types, offsets=offsets)
+
+
+def _gather(shards: Sequence[Shard], futures: Sequence["Future[Logits]"]) -> Logits:
+    """The shards' logits, in the batch's order."""
+    logits = np.empty(sum(map(len, shards)), dtype=np.float32)
+    for shard, future in zip(shards, futures, strict=True):
+        logits[list(shard)] = future.result()
+    return logits
+
+
 def open(checkpoint: Checkpoint, config: EngineConfig) -> CpuBackend:
-    """In float32: half precision is 5-6 times slower on most CPUs. Raises StartError."""
-    if config.dtype not in ("auto", "fp32"):
-        raise StartError(f"{config.dtype} needs a GPU, and torch finds none: use fp32 on the CPU")
-    torch.set_num_threads(config.compute_threads or cpus.available())
-    network = architectures.load(checkpoint, torch.float32, _DEVICE)
-    limits = backends.limits(checkpoint, config, _MAX_BATCH_TOKENS, _MAX_BATCH_ROWS)
-    return CpuBackend(network, limits)
+    """In float32, unless asked for less. Raises StartError for what this CPU cannot do."""
+    products.check(config.dtype)
+    memory.keep_freed()
+    threads = config.compute_threads or cpus.available()
+    dtype = torch.bfloat16 if config.dtype == "bf16" else torch.float32
+    network = architectures.load(checkpoint, dtype, _DEVICE)
+    products.lay_out(network, config.dtype)
+    limits = backends.limits(checkpoint, config, threads * _SHARD_TOKENS, threads * _SHARD_ROWS)
+    return CpuBackend(network, limits, threads)

@@ -1,0 +1,144 @@
+"""The layers' matrix products on the CPU, with weights laid out once for its matrix units.
+
+torch's own linear layer copies the bias first, lays the weights out at every call, and leaves the
+activation to a pass of its own. Kernels are compiled for each number of tokens that is met: pad it.
+"""
+
+import platform
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from engine.architectures.bert import ACTIVATIONS, Activated
+from engine.architectures.stacking import Stack
+from engine.errors import StartError
+
+Make = Callable[..., nn.Module]  # (weight, bias, activation="") → its product
+
+# oneDNN's names for what it does to a product before it is written: operation, variant.
+_POST = {"": ("none", ""), "gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh"),
+         "relu": ("relu", "")}  # fmt: skip
+_NEEDED = {  # instructions without which a format is slower than float32, or not exact
+    "bf16": ("amx_bf16", "avx512_bf16"),
+    "int8": ("amx_int8", "avx512_vnni", "avx_vnni"),
+}
+_LARGEST = 127.0  # of int8, the same on both sides of 0
+_FINER = 2 * _LARGEST  # what rounding leaves is at most half a step
+
+
+class Packed(nn.Module):
+    """x · weightᵀ + bias in x's own format, activated. bias: None for none."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "") -> None:
+        super().__init__()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+        self._bias = bias
+        self._post, self._variant = _POST[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [T, in] → [T, out]."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._weight, self._bias, self._post, [], self._variant
+        )
+        return product
+
+
+class Quantized(nn.Module):
+    """The same with 8-bit weights, scaled by output, and inputs, scaled by token.
+
+    A token's scale is its own, so that scores do not depend on what shares the batch. Products with
+    more outputs than inputs read what a norm gives, where a few large channels leave the others few
+    steps: what rounding leaves of those inputs is multiplied too.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "") -> None:
+        super().__init__()
+        scale = _scale(weight)
+        rounded = torch.round(weight / scale).to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._scale = scale.flatten()
+        self._zero = torch.zeros(len(weight), dtype=torch.int32)
+        self._bias = bias
+        self._activation = ACTIVATIONS[activation] if activation else None
+        self._twice = weight.shape[0] > weight.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: float32 [T, in] → float32 [T, out]."""
+        scale = _scale(x)
+        steps = torch.mul(x, scale.reciprocal())
+        rounded = torch.round(steps)
+        product = self._multiply(rounded)
+        if self._twice:
+            product = self._add_product(product, steps.sub_(rounded).mul_(_FINER).round_())
+        if self._bias is None:
+            product.mul_(scale)
+        else:
+            torch.addcmul(self._bias, product, scale, out=product)
+        return product if self._activation is None else self._activation(product)
+
+    def _multiply(self, steps: Tensor) -> Tensor:
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            steps.to(torch.int8), 1.0, 0, self._weight, self._scale, self._zero,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        return product
+
+    def _add_product(self, product: Tensor, finer_steps: Tensor) -> Tensor:
+        """In product's place."""
+        summed: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
+            finer_steps.to(torch.int8), 1 / _FINER, 0, self._weight, self._scale, self._zero,
+            product, None, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "",
+        )  # fmt: skip
+        return summed
+
+
+def _scale(rows: Tensor) -> Tensor:
+    """What each row is divided by to fit 8 bits: [n, 1]."""
+    largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
+    return largest.clamp_(min=torch.finfo(torch.float32).tiny).div_(_LARGEST)
+
+
+def lay_out(network: nn.Module, dtype: str) -> None:
+    """Replace the products of a network's layers; whatever is outside of them stays as it is.
+
+    dtype: fp32, bf16 (the network's own format, too) or int8.
+    """
+    if not available():
+        return
+    make: Make = Quantized if dtype == "int8" else Packed
+    layers = [m for m in network.modules() if isinstance(m, nn.ModuleList)]
+    modules = [module for layer in layers for module in layer.modules()]
+    for stack in modules:
+        if isinstance(stack, Stack):
+            stack.compute_with(make)
+    for module in modules:
+        for name, child in module.named_children():
+            if isinstance(child, Activated):
+                product = make(child.dense.weight, child.dense.bias, child.activation)
+                setattr(module, name, product)
+            elif _plain(child) and not isinstance(module, Activated):
+                setattr(module, name, make(child.weight, child.bias))
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether it is a linear layer that no stack computes."""
+    return isinstance(module, nn.Linear) and module.weight is not None
+
+
+def available() -> bool:
+    """Whether oneDNN is there: on x86, where it has kernels for every format."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return x86 and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def check(dtype: str) -> None:
+    """Raises StartError where this CPU has no instructions for a format."""
+    if dtype not in ("auto", "fp32", *_NEEDED):
+        raise StartError(f"{dtype} needs a GPU, and torch finds none: use fp32, bf16 or int8")
+    needed = _NEEDED.get(dtype, ())
+    has = torch.cpu.get_capabilities()
+    if needed and not (available() and any(has.get(name) for name in needed)):
+        raise StartError(
+            f"{dtype} is slow without one of {', '.join(needed)}, and this CPU has none: use fp32"
+        )

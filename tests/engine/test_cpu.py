@@ -1,0 +1,168 @@
+"""The CPU's own ways: shards on threads, padding, and formats below float32 with their error."""
+
+import itertools
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.settings import SHIPPED_CHECKPOINT
+from engine import checkpoint as checkpoints_of
+from engine.backends.torch import cpu, products
+from engine.config import EngineConfig
+from engine.errors import StartError
+from engine.tokenizer import PairTokenizer
+from engine.types import Batch, Checkpoint, Logits, Pair, Query
+
+pytestmark = pytest.mark.anyio
+
+LENGTHS = (5, 3, 2, 33, 7, 7, 7, 64, 200, 129, 512, 7)
+TOLERANCE = 1e-4  # float32
+TAU = 0.98  # Kendall's, against float32, within a question's passages
+# Largest difference from float32's logits on the development set, which spread over ±6.
+ERROR = {"bf16": 0.2, "int8": 0.6}
+lengths = st.lists(st.integers(2, 512), min_size=1, max_size=300)
+
+
+def open_backend(checkpoint: Checkpoint, threads: int = 1, dtype: str = "auto") -> cpu.CpuBackend:
+    config = EngineConfig(checkpoint="", compute_threads=threads, dtype=dtype)
+    try:
+        return cpu.open(checkpoint, config)
+    except StartError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Checkpoint:
+    return checkpoints_of.load(EngineConfig(checkpoint=str(SHIPPED_CHECKPOINT)))
+
+
+def random_pairs(seed: int = 3) -> list[Pair]:
+    random = np.random.default_rng(seed)
+    return [Pair(random.integers(1000, 30000, n, dtype=np.int32), max(1, n // 3)) for n in LENGTHS]
+
+
+@given(lengths=lengths, threads=st.integers(1, 9))
+def test_every_row_is_in_one_shard_and_all_threads_have_as_much_to_do(
+    lengths: list[int], threads: int
+) -> None:
+    shards = cpu.share_out(lengths, threads)
+    assert sorted(itertools.chain(*shards)) == list(range(len(lengths)))
+    tokens = [sum(lengths[row] for row in shard) for shard in shards]
+    assert max(tokens) - min(tokens) <= max(lengths)
+    assert len(shards) % threads == 0 or len(shards) == len(lengths)
+
+
+def test_padding_is_small_and_leaves_few_numbers_of_tokens() -> None:
+    for tokens in range(256, 8192):
+        assert tokens <= cpu.padded(tokens) <= tokens * 1.13
+        assert cpu.padded(tokens) - tokens != 1
+    assert len({cpu.padded(tokens) for tokens in range(1, 1024)}) < 70
+
+
+def test_a_batch_scores_the_same_on_any_number_of_threads(shipped: Checkpoint) -> None:
+    batch = Batch.pack(random_pairs())
+    expected = open_backend(shipped).score(batch)
+    assert np.std(expected) > 0.5
+    for threads in (2, 3, 16):
+        got = open_backend(shipped, threads).score(batch)
+        np.testing.assert_allclose(got, expected, atol=TOLERANCE)
+
+
+def test_batches_that_run_side_by_side_keep_their_own_scores(shipped: Checkpoint) -> None:
+    backend = open_backend(shipped, threads=2)
+    batches = [Batch.pack(random_pairs(seed)) for seed in range(4)]
+    expected = [backend.score(batch) for batch in batches]
+    waits = [backend.start(batch) for batch in batches]
+    for wait, wanted in reversed(list(zip(waits, expected, strict=True))):
+        np.testing.assert_allclose(wait(), wanted, atol=TOLERANCE)
+
+
+def test_a_single_pair_is_computed_by_all_threads_together(shipped: Checkpoint) -> None:
+    backend = open_backend(shipped, threads=3)
+    pairs = random_pairs()
+    expected = backend.score(Batch.pack(pairs))
+    alone = [backend.score(Batch.pack([pair]))[0] for pair in pairs]
+    np.testing.assert_allclose(alone, expected, atol=TOLERANCE)
+
+
+def test_what_attention_works_on_is_reported_with_its_padding(shipped: Checkpoint) -> None:
+    batch = Batch.pack(random_pairs())
+    cells = open_backend(shipped, threads=2).cells(batch)
+    assert batch.tokens <= cells <= batch.tokens * 1.13
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+async def test_a_smaller_format_keeps_the_order_and_its_error_is_bounded(
+    shipped: Checkpoint, dtype: str
+) -> None:
+    small = open_backend(shipped, dtype=dtype)
+    expected = await development_scores(shipped, open_backend(shipped))
+    got = await development_scores(shipped, small)
+    taus = [tau(a, b) for a, b in zip(expected, got, strict=True)]
+    assert np.mean(taus) >= TAU
+    errors = np.abs(np.concatenate(expected) - np.concatenate(got))
+    assert TOLERANCE < errors.max() < ERROR[dtype]  # it is another format
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+@pytest.mark.parametrize("family", ["llama_folder", "bert_folder", "xlmr_folder"])
+def test_every_family_runs_in_a_smaller_format(
+    family: str, dtype: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(family)
+    checkpoint = checkpoints_of.load(EngineConfig(checkpoint=str(folder)))
+    random = np.random.default_rng(5)
+    size = checkpoint.config.vocab_size
+    pairs = [Pair(random.integers(0, size, n, dtype=np.int32), max(1, n // 3)) for n in LENGTHS]
+    if checkpoint.raw_config["model_type"] != "bert":
+        pairs = [Pair(pair.ids, pair.tokens) for pair in pairs]
+    batch = Batch.pack(pairs)
+    expected = open_backend(checkpoint).score(batch)
+    got = open_backend(checkpoint, dtype=dtype).score(batch)
+    assert np.corrcoef(expected, got)[0, 1] > 0.99
+
+
+def test_in_int8_a_score_does_not_depend_on_what_shares_its_batch(shipped: Checkpoint) -> None:
+    backend = open_backend(shipped, dtype="int8")
+    pairs = random_pairs()
+    together = backend.score(Batch.pack(pairs))
+    alone = [backend.score(Batch.pack([pair]))[0] for pair in pairs]
+    # float32 sums differ in their last digits, and may fall to either side of a step
+    np.testing.assert_allclose(alone, together, atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_a_format_is_refused_where_the_cpu_has_no_instructions_for_it(
+    dtype: str, shipped: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    with pytest.raises(StartError, match=f"{dtype} is slow without one of .*: use fp32"):
+        cpu.open(shipped, EngineConfig(checkpoint="", dtype=dtype))
+
+
+def test_formats_of_gpus_are_refused() -> None:
+    with pytest.raises(StartError, match="fp16 needs a GPU"):
+        products.check("fp16")
+
+
+async def development_scores(checkpoint: Checkpoint, backend: cpu.CpuBackend) -> list[Logits]:
+    lines = (SHIPPED_CHECKPOINT / "dev.jsonl").read_text().splitlines()
+    tokenizer = PairTokenizer(checkpoint, 1)
+    scores = []
+    for item in map(json.loads, lines):
+        pairs = await tokenizer.encode(Query(item["question"], item["passages"]))
+        scores.append(backend.score(Batch.pack(pairs)))
+    tokenizer.close()
+    return scores
+
+
+def tau(expected: Sequence[float] | Logits, got: Sequence[float] | Logits) -> float:
+    """Kendall's, where there are no ties."""
+    pairs = list(itertools.combinations(range(len(expected)), 2))
+    agree = [(expected[i] < expected[j]) == (got[i] < got[j]) for i, j in pairs]
+    return 2 * float(np.mean(agree)) - 1
