@@ -1,6 +1,7 @@
 """What an NVIDIA GPU's errors mean to the engine, and how its work is recorded."""
 
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,8 @@ def engine_errors() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
+        # its frames hold the failed batch's tensors, and the retry comes while it is handled
+        traceback.clear_frames(error.__traceback__)
         raise MemoryError(str(error)) from error
     except RuntimeError as error:
         if _lost():

@@ -1,6 +1,7 @@
 """A GPU's errors, which fail a batch or end the process, and its recordings; CUDA is a stand-in."""
 
 import inspect
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,20 @@ def broken() -> None:
 def test_a_lack_of_memory_is_the_engine_s_word_for_it() -> None:
     with pytest.raises(MemoryError, match="2 GiB"), engine_errors():
         raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+
+def test_a_batch_that_lacked_memory_holds_none_while_it_is_tried_again() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def forward() -> None:
+        activations = torch.zeros(8)
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(MemoryError) as failed, engine_errors():
+        forward()
+    assert failed.tb is not None
+    assert [tensor() for tensor in held] == [None]
 
 
 def test_an_error_that_passes_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
