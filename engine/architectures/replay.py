@@ -1,7 +1,7 @@
 """Small batches by CUDA graph: below some tokens, launching kernels costs more than running them.
 
 A batch is put into fixed buffers of the next larger shape; the leftover rows and tokens are
-computed for nothing: at most a sixteenth of the tokens beyond the first thousand.
+computed for nothing: at most 64 tokens below 1024, and an eighth of them from there on.
 """
 
 import logging
