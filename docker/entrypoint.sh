@@ -4,7 +4,7 @@
 # to. Elsewhere they cannot be loaded, and the log says which steps run unfused.
 set -eu
 cache=${CROSSRANK_CACHE_DIR:-${NIM_CACHE_PATH:-/opt/nim/.cache}}
-if [ -w "$cache" ]; then
+if mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ]; then
   export TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-$cache/torchinductor}"
 fi
 exec crossrank "$@"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -173,6 +174,22 @@ def test_the_health_check_follows_the_port_s_names() -> None:
         if name.endswith(("BIND_ADDR", "_PORT"))
     }
     assert named | {"CROSSRANK_PORT", "NIM_TLS_CERT_PATH"} <= set(re.findall(r"[A-Z_]{6,}", script))
+
+
+def test_torch_s_kernels_are_kept_in_the_cache_also_on_its_first_use(tmp_path: Path) -> None:
+    tell = tmp_path / "crossrank"
+    tell.write_text('#!/bin/sh\necho "$1 ${TORCHINDUCTOR_CACHE_DIR:-none}"\n')
+    tell.chmod(0o755)
+
+    def told(cache: Path) -> str:
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CROSSRANK_CACHE_DIR": str(cache)}
+        command = [str(ROOT / "docker" / "entrypoint.sh"), "serve"]
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert told(tmp_path / "new") == f"serve {tmp_path / 'new' / 'torchinductor'}\n"
+    assert told(tell) == "serve none\n", "a file is no folder"
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "replica"])

@@ -84,6 +84,15 @@ def corpus_path(folder: Path) -> Path:
     return folder / "corpus.jsonl"
 
 
+def corpus_stat(folder: Path) -> os.stat_result:
+    """Size and time of the file of documents. Raises EvaluationError."""
+    path = corpus_path(folder)
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 class Corpus:
     """The candidates' texts, read when they are asked for: memory holds one offset for each.
 
@@ -135,10 +144,14 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                     yield number, offset, line
                 offset += len(line)
     except OSError as error:
-        raise EvaluationError(
-            f"{path} cannot be read ({os.strerror(error.errno or 0)}): a BEIR folder holds "
-            "corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> EvaluationError:
+    return EvaluationError(
+        f"{path} cannot be read ({os.strerror(error.errno or 0)}): a BEIR folder holds "
+        "corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv"
+    )
 
 
 def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from app.evaluation import EvaluationError, missing_extra, runs
-from app.evaluation.beir import Tell, corpus_path, documents
+from app.evaluation.beir import Tell, corpus_path, corpus_stat, documents
 
 try:
     import bm25s
@@ -37,7 +37,7 @@ def candidates(
 
 
 def _key(folder: Path, queries: Mapping[str, str], depth: int) -> str:
-    stat = corpus_path(folder).stat()
+    stat = corpus_stat(folder)
     made_from = (bm25s.__version__, _K1, _B, depth, stat.st_size, stat.st_mtime_ns, queries)
     return hashlib.sha256(repr(made_from).encode()).hexdigest()[:12]
 

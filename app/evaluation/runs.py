@@ -32,11 +32,19 @@ def read(path: Path, wanted: Collection[str], depth: int) -> Candidates:
 
 
 def write(path: Path, entries: Iterator[Scored], tag: str) -> None:
-    """A TREC run file, complete or not there at all. entries: each query's best first."""
+    """A TREC run file, complete or not there at all. entries: each query's best first.
+
+    Raises EvaluationError for an id that the file's columns would fall apart at.
+    """
     part = path.with_suffix(".part")
     with part.open("w", encoding="utf-8") as file:
         last, rank = "", 0
         for query, document, score in entries:
+            if len(f"{query} {document}".split()) != len((query, document)):
+                raise EvaluationError(
+                    f"query {shown(query)} and document {shown(document)}: a run file takes no id "
+                    "with a space in it; give the candidates as JSON (--run)"
+                )
             rank = rank + 1 if query == last else 1
             last = query
             file.write(f"{query} Q0 {document} {rank} {score:.6f} {tag}\n")

@@ -60,13 +60,13 @@ class ScoresFile:
             ) from error
 
     def _resume(self, identity: dict[str, Any], candidates: Candidates) -> None:
-        self._file.seek(0)
-        end = number = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break
-            self._take(number, line, identity, candidates)
-            end += len(line)
+        end = 0
+        with self._path.open("rb") as lines:  # unbuffered, a line would be read byte by byte
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    break
+                self._take(number, line, identity, candidates)
+                end += len(line)
         self._file.truncate(end)
         if not end:
             self._write(identity)

@@ -1,7 +1,7 @@
 """Small batches by CUDA graph: below some tokens, launching kernels costs more than running them.
 
 A batch is put into fixed buffers of the next larger shape; the leftover rows and tokens are
-computed for nothing: at most a sixteenth of the tokens beyond the first thousand.
+computed for nothing: at most 64 tokens below 1024, and an eighth of them from there on.
 """
 
 import logging
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.architectures.packing import Packing, on_device
+from engine.gpu import recording
 from engine.types import Batch
 
 log = logging.getLogger(__name__)
@@ -110,10 +111,11 @@ def _power_of_two(n: int) -> int:
 def recorder() -> Callable[[Run], Run]:
     """Records on the current CUDA device. All recordings work in the same memory, in turn."""
     pool = torch.cuda.graph_pool_handle()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def capture(run: Run) -> Run:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
+        with recording(graph, stream, pool=pool):
             result = run()
 
         def repeat() -> Tensor:

@@ -81,12 +81,20 @@ def _open_best(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
     if name != "tensorrt" or config.plan is not None:
         return _open(name, checkpoint, config)
     try:
-        backend = _open(name, checkpoint, config)
-        backend.warm_up()
-        return backend
+        return _warmed(_open(name, checkpoint, config))
     except Exception as error:  # whatever it is, torch can still serve
         log.warning("TensorRT cannot be used (%s): the torch backend is used in its place", error)
     return _open("torch", checkpoint, config)
+
+
+def _warmed(backend: Backend) -> Backend:
+    """One that fails is closed: another is to have its memory."""
+    try:
+        backend.warm_up()
+    except BaseException:
+        backend.close()
+        raise
+    return backend
 
 
 def _open(name: str, checkpoint: Checkpoint, config: EngineConfig) -> Backend:

@@ -51,7 +51,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 3 minutes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="one round, to see that it runs")
     parser.add_argument("--note", default="", help="about the machine, for the report")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     parser.add_argument("--work", type=Path, default=Path("build/bench"), help="scratch folder")

@@ -1,5 +1,6 @@
 """BM25 candidates where no run is given: made by bm25s, kept, made again when the data changes."""
 
+import json
 from math import log
 from pathlib import Path
 
@@ -48,6 +49,23 @@ def test_they_are_made_once_for_the_same_data(folder: Path) -> None:
     with (folder / "corpus.jsonl").open("a") as corpus:
         corpus.write('{"_id": "d7", "text": "rain"}\n')
     assert "d7" in made(folder, {"q": "rain"}).read_text()
+
+
+def test_a_corpus_that_is_not_there_is_told(folder: Path) -> None:
+    (folder / "corpus.jsonl").unlink()
+    with pytest.raises(EvaluationError, match=r"corpus.jsonl cannot be read \(No such file"):
+        made(folder, {"q": "rain"})
+
+
+@pytest.mark.parametrize(("query", "document"), [("q", "d 7"), ("my q", "d7"), ("q", "")])
+def test_an_id_that_a_run_file_cannot_hold_is_refused(
+    folder: Path, query: str, document: str
+) -> None:
+    with (folder / "corpus.jsonl").open("a") as corpus:
+        corpus.write(json.dumps({"_id": document, "text": "xyzzy"}) + "\n")
+    with pytest.raises(EvaluationError, match="no id with a space in it; give the candidates as"):
+        made(folder, {query: "xyzzy"})
+    assert list(folder.glob("*.trec")) == [folder / "first.trec"]
 
 
 def test_an_empty_corpus_is_refused(folder: Path) -> None:

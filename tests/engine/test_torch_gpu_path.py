@@ -22,6 +22,7 @@ from engine.architectures import pointwise
 from engine.architectures.packing import Packing
 from engine.architectures.replay import Replay, Run
 from engine.architectures.stacking import Stack
+from engine.backends import tensorrt
 from engine.backends import torch as torch_backend
 from engine.backends.tensorrt import choices, library
 from engine.backends.torch import cpu as cpu_backend
@@ -31,6 +32,7 @@ from engine.errors import StartError
 from engine.types import Checkpoint, Limits
 from tests import checkpoints
 from tests.engine.test_tensorrt_network import batch_of, reference
+from tests.gate import Gate
 
 FOLDERS = ["llama_folder", "bert_folder", "xlmr_folder"]
 CPU = torch.device("cpu")
@@ -221,6 +223,25 @@ def test_where_tensorrt_fails_torch_serves_and_the_log_says_why(
     [warning] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert "TensorRT cannot be used (the tensorrt backend needs an NVIDIA GPU" in warning
     assert warning.endswith("the torch backend is used in its place")
+
+
+def test_a_tensorrt_that_cannot_run_is_closed_before_torch_is_opened(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Gate):
+        def warm_up(self) -> None:
+            raise MemoryError
+
+    failing, torch_gate = Failing(), Gate()
+
+    def open(checkpoint: Checkpoint, config: EngineConfig) -> Gate:
+        assert failing.closed.is_set()
+        return torch_gate
+
+    monkeypatch.setattr(choices, "choose_backend", lambda: ("tensorrt", "TensorRT is here"))
+    monkeypatch.setattr(tensorrt, "open", lambda checkpoint, config: failing)
+    monkeypatch.setattr(torch_backend, "open", open)
+    assert backends.open_backend(load(llama_folder), EngineConfig(checkpoint="")) is torch_gate
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

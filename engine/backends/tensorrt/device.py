@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engine.backends.tensorrt.choices import Gpu
 from engine.errors import StartError
+from engine.gpu import recording
 
 
 class Mark(Protocol):
@@ -79,7 +80,7 @@ class CudaDevice:
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        with recording(graph, self._stream):
             run()
 
         def replay() -> None:
