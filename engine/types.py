@@ -158,7 +158,7 @@ class Timings:
 
     @property
     def queue(self) -> float:
-        """Seconds until the first pair was on the device."""
+        """Seconds until the first pair's batch was taken; it may still wait for the one before."""
         return self.started - self.tokenized
 
     @property

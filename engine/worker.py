@@ -108,7 +108,13 @@ class Worker:
             log.exception("the device thread died")
             self._die()
         finally:
+            self._close(backend)
+
+    def _close(self, backend: Backend) -> None:
+        try:
             backend.close()
+        except Exception:  # a lost device cannot even be closed
+            log.warning("the backend could not be closed", exc_info=True)
 
     def _tell(self, function: Callable[..., None], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # told to stop while loading: the loop has closed

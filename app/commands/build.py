@@ -38,7 +38,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     from engine.backends.tensorrt import plans  # noqa: PLC0415 - it loads torch
 
     if arguments.checkpoint:
-        settings = settings.model_copy(update={"checkpoint": arguments.checkpoint})
+        settings = settings.model_copy(
+            update={"checkpoint": arguments.checkpoint, "revision": None}
+        )
     request = BuildRequest(
         output=arguments.output,
         runtime=arguments.runtime,

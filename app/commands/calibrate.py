@@ -22,7 +22,9 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     from engine.quantization import calibration  # noqa: PLC0415 - it loads torch
 
     if arguments.checkpoint:
-        settings = settings.model_copy(update={"checkpoint": arguments.checkpoint})
+        settings = settings.model_copy(
+            update={"checkpoint": arguments.checkpoint, "revision": None}
+        )
     path = calibration.run(checkpoints.load(settings.engine()), arguments.text)
     sys.stdout.write(f"{path}\n")
     return 0

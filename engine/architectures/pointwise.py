@@ -15,6 +15,7 @@ from torch.nn import functional
 log = logging.getLogger(__name__)
 
 LARGEST_FP8 = 448.0  # of float8_e4m3fn
+_VARIANTS = 64
 
 
 def silu_mul(gate_up: Tensor, steps: Tensor | None = None) -> Tensor:
@@ -105,6 +106,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Compiled twice: for the first number of tokens, then, when another comes, for all of them.
     """
+    # by default eight variants, of all GPUs together: two a GPU, and as many again in FP8
+    torch._dynamo.config.recompile_limit = _VARIANTS
     compiled = torch.compile(function)
 
     def run(*args: Any) -> Any:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # On an H100 a 1B's kernels take 17 ms to launch (25 in FP8), and those of 8192 tokens 30 to run.
 MOST_TOKENS = 8192
-_GRAPHS = 128
+_GRAPHS, _SHAPES = 128, 192  # recorded at most; known at most
 _TOKENS, _ROWS, _LONGEST = 64, 8, 64  # the least of each; shapes are few, so that one serves many
 
 Run = Callable[[], Tensor]
@@ -47,6 +47,7 @@ class Replay:
         self._device = device
         self._capture: Callable[[Run], Run] | None = capture
         self._slots: OrderedDict[Shape, _Slot] = OrderedDict()
+        self._recorded = 0
 
     def takes(self, batch: Batch) -> bool:
         """Whether the batch is small; nothing is once a recording has failed."""
@@ -63,11 +64,16 @@ class Replay:
         slot = self._slots.pop(shape, None) or self._slot(shape)
         self._slots[shape] = slot
         _fill(slot, batch)
-        if known and not slot.recorded:
+        if known and not slot.recorded and self._recorded < _GRAPHS:
             self._record(slot)
-        if len(self._slots) > _GRAPHS:
-            self._slots.popitem(last=False)
+        if len(self._slots) > _SHAPES:
+            self._forget_one()
         return slot.run()[: batch.rows].clone()
+
+    def _forget_one(self) -> None:
+        """A shape that came once, the oldest. Recordings stay: to make them anew halts the GPU."""
+        plain = (shape for shape, slot in self._slots.items() if not slot.recorded)
+        del self._slots[next(plain)]
 
     def _slot(self, shape: Shape) -> _Slot:
         tokens, rows, longest = shape
@@ -86,6 +92,7 @@ class Replay:
         assert self._capture is not None
         try:
             slot.run, slot.recorded = self._capture(slot.run), True
+            self._recorded += 1
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

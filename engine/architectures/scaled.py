@@ -3,7 +3,7 @@
 Whoever computes a layer's input may give it in FP8 already; see pointwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import cast
 
 import torch
@@ -14,7 +14,7 @@ from engine.architectures.pointwise import quantize
 from engine.errors import StartError
 
 # What multiplies → its weights, by checkpoint name.
-Layers = Mapping[nn.Module, Mapping[str, Tensor]]
+Layers = MutableMapping[nn.Module, Mapping[str, Tensor]]
 # By weight name: what one FP8 step is worth in the layer's input, and in its weight.
 Scales = Mapping[str, tuple[float, float]]
 _ALIGNED = 16  # what the GPU's products ask of a weight's both sides
@@ -63,13 +63,14 @@ class Scaled(nn.Module):
 
 
 def scale(network: nn.Module, layers: Layers, scales: Scales) -> None:
-    """Put FP8 in the place of these layers, and free their weights. Raises StartError.
+    """Put FP8 in the place of these layers, one after the other. Raises StartError.
 
-    layers: each with its weights by name. scales: (step, weight step) by the same names; layers
-    that are one product share theirs.
+    layers: each with its weights by name; emptied, so that each weight is freed at once. scales:
+    (step, weight step) by the same names; layers that are one product share theirs.
     """
     paths = {module: path for path, module in network.named_modules()}
-    for layer, weights in layers.items():
+    while layers:
+        layer, weights = layers.popitem()
         name, weight = next(iter(weights)), layer.weight
         assert isinstance(weight, Tensor)
         if any(side % _ALIGNED for side in weight.shape):
@@ -78,6 +79,7 @@ def scale(network: nn.Module, layers: Layers, scales: Scales) -> None:
                 f"{list(weight.shape)}: use bf16"
             )
         scaled = Scaled(weight, cast("Tensor | None", layer.bias), *scales[name])
+        layer.weight = None  # type: ignore[assignment]
         for each in weights:
             network.get_submodule(each.removesuffix(".weight")).register_parameter("weight", None)
         parent, _, child = paths[layer].rpartition(".")

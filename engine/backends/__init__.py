@@ -13,7 +13,7 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 
 from engine.config import EngineConfig
-from engine.errors import StartError
+from engine.errors import DeviceLostError, StartError
 from engine.types import Batch, Checkpoint, Limits, Logits, Pair
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,8 @@ def _open_best(checkpoint: Checkpoint, config: EngineConfig) -> Backend:
         return _open(name, checkpoint, config)
     try:
         return _warmed(_open(name, checkpoint, config))
+    except DeviceLostError:
+        raise
     except Exception as error:  # whatever it is, torch can still serve
         log.warning("TensorRT cannot be used (%s): the torch backend is used in its place", error)
     return _open("torch", checkpoint, config)

@@ -6,10 +6,11 @@ Never chosen unless faults are configured: "error=0.01,memory=0.01,nan=0.01,stuc
 import logging
 import random
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
-from engine.backends import Backend
+from engine.backends import Backend, OverlappingBackend
 from engine.errors import StartError
 from engine.types import Batch, Logits
 
@@ -33,7 +34,9 @@ class FaultyBackend:
 
     def score(self, batch: Batch) -> Logits:
         """Raw logits, float32 [rows], unless this batch is to fail."""
-        logits = self._backend.score(batch)
+        return self._struck(self._backend.score(batch))
+
+    def _struck(self, logits: Logits) -> Logits:
         if self._drawn("stuck"):
             threading.Event().wait()
         if self._drawn("memory"):
@@ -41,7 +44,7 @@ class FaultyBackend:
         if self._drawn("error"):
             raise RuntimeError("injected")
         if self._drawn("nan"):
-            logits[self._random.randrange(batch.rows)] = np.nan
+            logits[self._random.randrange(len(logits))] = np.nan
         return logits
 
     def cells(self, batch: Batch) -> int:
@@ -59,6 +62,17 @@ class FaultyBackend:
         return drawn
 
 
+class OverlappingFaultyBackend(FaultyBackend):
+    """The same around a backend that overlaps."""
+
+    _backend: OverlappingBackend
+
+    def start(self, batch: Batch) -> Callable[[], Logits]:
+        """As wrapped; a batch that is to fail does so when it is waited for."""
+        wait = self._backend.start(batch)
+        return lambda: self._struck(wait())
+
+
 def wrap(backend: Backend, faults: str) -> FaultyBackend:
     """The backend with these faults. Raises StartError for a text that is not understood."""
     try:
@@ -72,4 +86,6 @@ def wrap(backend: Backend, faults: str) -> FaultyBackend:
         raise StartError(
             f"faults: {wrong[0]} is not one of {', '.join(KINDS)} at a rate from 0 to 1"
         )
-    return FaultyBackend(backend, rates, seed)
+    overlaps = isinstance(backend, OverlappingBackend)
+    kind = OverlappingFaultyBackend if overlaps else FaultyBackend
+    return kind(backend, rates, seed)

@@ -27,7 +27,6 @@ from engine.types import Batch, Checkpoint, Logits
 log = logging.getLogger(__name__)
 
 FILE = "fp8.json"
-_SMALLEST_STEP = 1e-12
 
 
 def calibrate(checkpoint: Checkpoint, queries: Sequence[Batch]) -> tuple[Scales, Agreement]:
@@ -93,7 +92,7 @@ def linear_layers(network: nn.Module) -> Layers:
     """All inside the layers that multiplies, and by which weights; stacks share one input."""
     names: dict[Tensor, str] = {weight: name for name, weight in network.named_parameters()}
     stacked = {part for m in network.modules() for part in _stacked(m)}
-    found: dict[nn.Module, dict[str, Tensor]] = {}
+    found: Layers = {}
     for path, module in network.named_modules():
         if isinstance(module, Stack):
             parent = network.get_submodule(path.rpartition(".")[0])
@@ -128,7 +127,8 @@ def _scales(network: nn.Module, layers: Layers, queries: Sequence[Batch]) -> Sca
 
 
 def _step(largest: float) -> float:
-    return max(largest / LARGEST_FP8, _SMALLEST_STEP)
+    """What was always 0 gets the step of values up to 1."""
+    return (largest or 1.0) / LARGEST_FP8
 
 
 @contextmanager

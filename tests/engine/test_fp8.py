@@ -155,7 +155,7 @@ def opened(checkpoint: Checkpoint, name: str) -> Any:
 def test_sizes_that_fp8_products_do_not_take_are_refused_with_the_layer_s_name() -> None:
     layer = nn.Linear(32, 24, bias=False)
     network = nn.Sequential(layer)
-    layers: dict[nn.Module, dict[str, torch.Tensor]] = {layer: {"0.weight": layer.weight}}
+    layers: scaled.Layers = {layer: {"0.weight": layer.weight}}
     with pytest.raises(StartError, match=r"multiples of 16, and 0.weight is of \[24, 32\]"):
         scaled.scale(network, layers, {"0.weight": (1.0, 1.0)})
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from engine import architectures, backends
 from engine import checkpoint as checkpoints_of
 from engine.architectures import packing as packings
-from engine.architectures import pointwise
+from engine.architectures import pointwise, replay
 from engine.architectures.packing import Packing
 from engine.architectures.replay import Replay, Run
 from engine.architectures.stacking import Stack
@@ -116,6 +116,23 @@ def test_small_batches_of_one_shape_share_a_recording_and_score_right(
         batch = batch_of(checkpoint, lengths)
         assert backend.score(batch) == pytest.approx(reference(checkpoint, batch), abs=1e-4)
     assert len(recorded) == 1
+
+
+def test_no_more_is_recorded_than_is_kept_and_what_is_kept_stays(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packings, "varlen_attn", one_by_one)
+    monkeypatch.setattr(replay, "_GRAPHS", 1)
+    monkeypatch.setattr(replay, "_SHAPES", 2)
+    checkpoint, backend, recorded = opened_small(llama_folder, lambda run: run)
+    first, *others = ([n] for n in (30, 100, 200, 300))
+    for lengths in (first, first, *others, *others, first):
+        batch = batch_of(checkpoint, lengths)
+        assert backend.score(batch) == pytest.approx(reference(checkpoint, batch), abs=1e-4)
+    assert len(recorded) == 1
+    assert backend._replay is not None
+    slots = list(backend._replay._slots.values())
+    assert (len(slots), sum(slot.recorded for slot in slots)) == (2, 1)
 
 
 def test_what_cannot_be_recorded_runs_plainly_and_says_so_once(

@@ -31,10 +31,14 @@ _ROUND = {"tokens": 64, "rows": 4, "width": 32}  # shapes of graphs, so that few
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    """A batch on its way. logits: float32 [rows]. left: calls whose scores are not there yet."""
+    """A batch on its way. logits: float32 [rows]. left: calls whose scores are not there yet.
+
+    error: of a call, which may be collected while another batch is started.
+    """
 
     logits: Logits
     left: int
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +134,19 @@ class TensorRTBackend:
         with engine_errors():
             while begun.left:
                 self._collect()
+            if begun.error is not None:
+                raise begun.error
         return begun.logits
 
     def _collect(self) -> None:
         """Wait for the oldest call."""
         call = self._running.popleft()
-        call.done.synchronize()
-        call.batch.logits[list(call.rows)] = self._reduce(call.slot.scores, call.part)
         call.batch.left -= 1
+        try:
+            call.done.synchronize()
+            call.batch.logits[list(call.rows)] = self._reduce(call.slot.scores, call.part)
+        except Exception as error:
+            call.batch.error = error
 
     def _finish(self) -> None:
         while self._running:
