@@ -24,6 +24,7 @@ from engine.backends import Backend, open_backend
 from engine.config import EngineConfig
 from engine.tokenizer import PairTokenizer
 from engine.types import Batch, Pair, Query
+from loadtests.bare import score_all
 from loadtests.process import crossrank, url_when_ready
 
 # Words that are one token each in BERT's vocabulary, so that lengths are exact.
@@ -75,8 +76,7 @@ def packed(pairs: Sequence[Pair], backend: Backend) -> Iterator[Batch]:
 def seconds_bare(backend: Backend, batches: Sequence[Batch]) -> float:
     """Time of the forward passes alone."""
     start = time.perf_counter()
-    for batch in batches:
-        backend.score(batch)
+    score_all(backend, batches)
     return time.perf_counter() - start
 
 

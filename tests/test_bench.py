@@ -196,6 +196,10 @@ def made_up(concurrencies: tuple[int, ...] = (1, 8, 32)) -> dict[str, Any]:
             {"passages": 1, "tokens": 100, "seconds": 0.02},
             {"passages": 512, "tokens": 51_200, "seconds": 5.12},
         ],
+        "formats": {
+            "bf16": {"skipped": "bf16 is slow here"},
+            "int8": {"ratio": 1.9, "tau": 0.99, "error": 0.1},
+        },
         "gemm_flops": [9e10, 1e11],
         "agreement": {"short": dict.fromkeys(NAMES, 1e-5)},
         "idle_cpus": dict.fromkeys(NAMES, 0.0),
@@ -211,12 +215,14 @@ def test_the_report_has_every_server_and_a_verdict_for_each_target() -> None:
     assert "| standard, measured by aiperf | 8 | 200 |" in text
     assert "| 20 | 100 / 200 / 300 | 200 / 400 / 600 |" in text
     assert "- standard mix, service efficiency at 32 callers: 0.91 of the bare model" in text
+    assert "- bf16, bare, standard mix: bf16 is slow here" in text
+    assert "- int8, bare, standard mix: 1.90 times float32's passages/s" in text
     verdicts = {target.text: target.met for target in summary.targets(content)}
     assert all(f"- {target.line()}\n" in f"{text}\n" for target in summary.targets(content))
     missed = "service efficiency at 32 callers: at least 0.95 of the bare model's passages/s"
     assert verdicts.pop(missed) is False
     assert all(verdicts.values())
-    assert len(verdicts) == 12
+    assert len(verdicts) == 14
 
 
 def test_what_a_quick_run_did_not_measure_is_neither_met_nor_missed() -> None:

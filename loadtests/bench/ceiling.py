@@ -15,6 +15,7 @@ from engine.backends import open_backend
 from engine.config import EngineConfig
 from engine.tokenizer import PairTokenizer
 from engine.types import Batch, Checkpoint, Pair, Query
+from loadtests.bare import score_all
 from loadtests.bench.mixes import Request
 from loadtests.clock import gemm_rate
 
@@ -38,8 +39,9 @@ class BareRun:
 class BareModel:
     """Owns a backend of its own, in this process."""
 
-    def __init__(self, folder: Path) -> None:
-        config = EngineConfig(checkpoint=str(folder))
+    def __init__(self, folder: Path, dtype: str = "auto") -> None:
+        """Raises StartError where this machine has no such format."""
+        config = EngineConfig(checkpoint=str(folder), dtype=dtype)
         self.checkpoint = checkpoints.load(config)
         self._tokenizer = PairTokenizer(self.checkpoint)
         self._backend = open_backend(self.checkpoint, config)
@@ -53,7 +55,7 @@ class BareModel:
         sizes = limits.max_batch_tokens, limits.max_batch_rows
         batches = list(packed([pairs[i] for i in order], *sizes))
         start = time.perf_counter()
-        scored = [self._backend.score(batch) for batch in batches]
+        scored = score_all(self._backend, batches)
         seconds = time.perf_counter() - start
         flat = dict(zip(order, (float(x) for logits in scored for x in logits), strict=True))
         logits = iter(flat[i] for i in range(len(pairs)))

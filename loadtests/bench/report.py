@@ -118,6 +118,12 @@ def _limits(content: Content) -> Iterator[str]:
             f"{ours['loop_share']:.1%} of the server's; outside tokenizing, queue and inference "
             f"a request spends {ours['rest_ms']:.1f} ms"
         )
+    for name, found in content["formats"].items():
+        yield f"{name}, bare, {STANDARD.name} mix: " + (
+            found.get("skipped")
+            or f"{found['ratio']:.2f} times float32's passages/s, Kendall's tau {found['tau']:.3f}, "
+            f"logits at most {found['error']:.2g} off"
+        )
     cells = [
         c for mix in content["closed"].values() for s in mix["median"].values() for c in s.values()
     ]

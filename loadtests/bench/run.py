@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadtests.bench import agreement, idle, load, nvidia
+from loadtests.bench import agreement, formats, idle, load, nvidia
 from loadtests.bench.ceiling import BareModel, forward_flops, gemm_peak
 from loadtests.bench.figures import medians, poisson_arrivals
 from loadtests.bench.load import Run
@@ -42,6 +42,11 @@ class Bench:
             self.content["closed"][mix.name] = self._closed(mix, paces[mix.name])
         self._open()
         self._sizes()
+        _say("other number formats")
+        requests = self._drawer.requests(STANDARD, self._plan.count(1, paces[STANDARD.name]))
+        self.content["formats"] = formats.compare(
+            self._bare, checkpoint, requests, self._plan.rounds
+        )
         if aiperf:
             self._nvidia(aiperf, checkpoint, paces[STANDARD.name])
         return self.content

@@ -90,6 +90,15 @@ def _targets(content: Content) -> Iterator[Target]:
     share = efficiency(content, standard) if busiest(content, standard) == _BUSY[-1] else None
     text = "service efficiency at 32 callers: at least 0.95 of the bare model's passages/s"
     yield Target(text, _times(share), None if share is None else share >= 0.95)
+    int8 = content["formats"]["int8"]
+    for figure, least, text in (
+        ("ratio", 1.8, "times float32's passages/s, bare"),
+        ("tau", 0.98, "Kendall's tau with float32, bare"),
+    ):
+        found = int8.get(figure)
+        met = None if found is None else found >= least
+        shown = int8.get("skipped", "") if found is None else f"{found:.3g}"
+        yield Target(f"{standard} mix, int8: at least {least:g} {text}", shown, met)
     found = linearity(content) if content["sizes"][-1]["passages"] == _LARGEST else None
     text = f"cost linear in tokens up to {_LARGEST} passages: at most 1.1 times the cheapest token"
     yield Target(text, _times(found), None if found is None else found <= 1.1)

@@ -21,6 +21,9 @@ from engine.types import Batch, Checkpoint, Limits, Logits
 
 # What a thread is given at a time: products are no faster from there on, and others get in sooner.
 _SHARD_TOKENS, _SHARD_ROWS = 512, 128
+# Python runs one thread at a time between products: where there are more cores, several share one
+# shard. An estimate, from about 3 % of a shard's time on one core.
+_MOST_WORKERS = 16
 # Tokens are padded to steps of at least these many, and of 1/16 to 1/32 of what there is.
 _LEAST_STEP, _STEP_BITS = 16, 5
 _DEVICE = torch.device("cpu")
@@ -35,7 +38,9 @@ class CpuBackend:
         self.limits = limits
         self._network = network
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="device-compute")
+        self._workers = min(threads, _MOST_WORKERS)
+        self._each = threads // self._workers
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="device-compute")
         self._running: list[Future[Logits]] = []
 
     def warm_up(self) -> None:
@@ -51,12 +56,16 @@ class CpuBackend:
 
         A batch of fewer pairs than threads is computed by all threads together where it is alone.
         """
-        shards = share_out(batch.lengths, self._threads)
+        shards = self._shards(batch)
         self._running = [future for future in self._running if not future.done()]
-        together = 1 if self._running else max(1, self._threads // len(shards))
+        alone = self._threads // len(shards)
+        together = self._each if self._running else max(self._each, alone)
         futures = [self._pool.submit(self._score, batch.select(s), together) for s in shards]
         self._running += futures
         return partial(_gather, shards, futures)
+
+    def _shards(self, batch: Batch) -> Sequence[Shard]:
+        return share_out(batch.lengths, self._workers, self._each * _SHARD_TOKENS)
 
     @torch.inference_mode()
     def _score(self, batch: Batch, threads: int) -> Logits:
@@ -69,8 +78,7 @@ class CpuBackend:
     def cells(self, batch: Batch) -> int:
         """With the padding of every shard."""
         lengths = batch.lengths
-        shards = share_out(lengths, self._threads)
-        return sum(padded(sum(lengths[row] for row in shard)) for shard in shards)
+        return sum(padded(sum(lengths[row] for row in shard)) for shard in self._shards(batch))
 
     def close(self) -> None:
         """Free the weights."""
@@ -78,13 +86,15 @@ class CpuBackend:
         del self._network
 
 
-def share_out(lengths: Sequence[int], threads: int) -> Sequence[Shard]:
-    """Rows in shards of about as many tokens each, as many as keep all threads busy alike.
+def share_out(
+    lengths: Sequence[int], workers: int, shard_tokens: int = _SHARD_TOKENS
+) -> Sequence[Shard]:
+    """Rows in shards of about so many tokens each, as many as keep all workers busy alike.
 
     The longest go first, each to the shard that has the fewest tokens so far.
     """
-    rounds = max(1, round(sum(lengths) / (threads * _SHARD_TOKENS)))
-    shards: list[list[int]] = [[] for _ in range(min(rounds * threads, len(lengths)))]
+    rounds = max(1, round(sum(lengths) / (workers * shard_tokens)))
+    shards: list[list[int]] = [[] for _ in range(min(rounds * workers, len(lengths)))]
     tokens = [0] * len(shards)
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
         least = tokens.index(min(tokens))
