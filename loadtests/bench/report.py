@@ -121,8 +121,8 @@ def _limits(content: Content) -> Iterator[str]:
     for name, found in content["formats"].items():
         yield f"{name}, bare, {STANDARD.name} mix: " + (
             found.get("skipped")
-            or f"{found['ratio']:.2f} times float32's passages/s, Kendall's tau {found['tau']:.3f}, "
-            f"logits at most {found['error']:.2g} off"
+            or f"{found['ratio']:.2f} times float32's passages/s, "
+            f"Kendall's tau {found['tau']:.3f}, logits at most {found['error']:.2g} off"
         )
     cells = [
         c for mix in content["closed"].values() for s in mix["median"].values() for c in s.values()
