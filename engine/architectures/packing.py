@@ -76,19 +76,16 @@ class Packing:
         """
         if self.varlen:
             return self._attend_at_once(q, k, v)
-        grouped = q.shape[1] != k.shape[1]
         out = torch.empty_like(q)
         for first, pairs, length in self.runs:
-            keys = _keys(first, pairs, length, q)
-            mixed = functional.scaled_dot_product_attention(
-                _windows(q, first, pairs, length, length),
-                _windows(k, first, pairs, length, keys),
-                _windows(v, first, pairs, length, keys),
-                attn_mask=None if keys == length else _mask(length, keys, q.dtype),
-                enable_gqa=grouped,
-            )
-            out[first : first + pairs * length] = mixed.transpose(1, 2).flatten(0, 1)
+            mixed = _attend_run(q, k, v, (first, pairs, length), length)
+            out[first : first + pairs * length] = mixed
         return out.flatten(1)
+
+    def attend_first(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The same for each pair's first token alone: [rows, heads * dim]."""
+        parts = [_attend_run(q, k, v, run, 1) for run in self.runs]
+        return torch.cat(parts).flatten(1)
 
     def _attend_at_once(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ends, longest = self.offsets, max(length for _, _, length in self.runs)
@@ -113,6 +110,20 @@ class Packing:
         return (sums[:-1] / self.offsets.diff()[:, None]).float()
 
 
+def _attend_run(q: Tensor, k: Tensor, v: Tensor, run: tuple[int, int, int], queries: int) -> Tensor:
+    """Attention of each pair's first tokens, as many as asked: [pairs * queries, heads, dim]."""
+    first, pairs, length = run
+    keys = _keys(first, pairs, length, q)
+    mixed = functional.scaled_dot_product_attention(
+        _windows(q, first, pairs, length, queries),
+        _windows(k, first, pairs, length, keys),
+        _windows(v, first, pairs, length, keys),
+        attn_mask=None if keys == length else _mask(queries, length, keys, q.dtype),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return mixed.transpose(1, 2).flatten(0, 1)
+
+
 def _keys(first: int, pairs: int, length: int, tokens: Tensor) -> int:
     """Keys that each query is given: the pair's own, and on the CPU up to a whole vector of them.
 
@@ -132,8 +143,8 @@ def _windows(x: Tensor, first: int, pairs: int, length: int, width: int) -> Tens
 
 
 @lru_cache(maxsize=1024)
-def _mask(length: int, keys: int, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores, so that only the first keys count: [length, keys]."""
+def _mask(queries: int, length: int, keys: int, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores, so that only the first keys count: [queries, keys]."""
     mask = torch.zeros(keys, dtype=dtype)
     mask[length:] = -torch.inf
-    return mask.expand(length, keys)
+    return mask.expand(queries, keys)
