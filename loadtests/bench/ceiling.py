@@ -92,7 +92,10 @@ def gemm_peak() -> float:
 
 
 def forward_flops(checkpoint: Checkpoint, lengths: Sequence[int]) -> float:
-    """Of these pairs: two for each weight of the layers and token, attention, and the pooler."""
+    """Of these pairs, as the model is written: two for each weight and token, attention, pooler.
+
+    crossrank leaves out what the last layer computes and nobody reads; its share counts it.
+    """
     config: Any = checkpoint.config
     hidden, layers = config.hidden_size, config.layers
     weights = layers * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
