@@ -1,5 +1,6 @@
 """The servers under test as processes; all but the one being measured are suspended."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -90,8 +92,8 @@ def ours(checkpoint: Path) -> Iterator[Server]:
     settings = {"CROSSRANK_CHECKPOINT": str(checkpoint), "CROSSRANK_MODEL_NAME": MODEL_NAME}
     with crossrank(**settings) as process:
         url = url_when_ready(process)
-        # a pipe that nobody reads would stop the server at its next line of log
-        threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
+        assert process.stderr is not None
+        threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
         yield Server(CROSSRANK, url, dialects.NIM, psutil.Process(process.pid))
 
 
@@ -146,3 +148,9 @@ def _wait_until_healthy(process: "subprocess.Popen[bytes]", url: str, log: Path)
         except urllib.error.URLError:
             pause.wait(_POLL_SECONDS)
     raise SystemExit(f"a peer was not ready within {_START_SECONDS} s: {log} says why")
+
+
+def _drain(log: IO[str]) -> None:
+    """Read a log to its end: a pipe that nobody reads fills up, and whoever writes to it stops."""
+    with contextlib.suppress(ValueError):  # closed while it is read
+        deque(log, 0)

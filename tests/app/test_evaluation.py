@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -212,7 +213,16 @@ def test_an_output_that_cannot_be_written_is_told(
     assert "corpus.jsonl cannot be written" in capsys.readouterr().err
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What runs in the background is often started deaf to SIGINT, and its children are, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.anyio
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("how", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
 )
