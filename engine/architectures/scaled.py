@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.architectures.pointwise import quantize
+from engine.architectures.stacking import Stack
 from engine.errors import StartError
 
 # What multiplies → its weights, by checkpoint name.
@@ -79,8 +80,6 @@ def scale(network: nn.Module, layers: Layers, scales: Scales) -> None:
                 f"{list(weight.shape)}: use bf16"
             )
         scaled = Scaled(weight, cast("Tensor | None", layer.bias), *scales[name])
-        layer.weight = None  # type: ignore[assignment]
-        for each in weights:
-            network.get_submodule(each.removesuffix(".weight")).register_parameter("weight", None)
+        layer.free() if isinstance(layer, Stack) else layer.register_parameter("weight", None)
         parent, _, child = paths[layer].rpartition(".")
         setattr(network.get_submodule(parent), child, scaled)

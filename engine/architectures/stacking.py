@@ -4,7 +4,7 @@ The layers keep their names and parameters, which become views of the stacked we
 are loaded by name, and nothing is held twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ class Stack(nn.Module):
         super().__init__()
         self.register_buffer("weight", None, persistent=False)
         self.register_buffer("bias", None, persistent=False)
-        self._product: nn.Module | None = None
 
     def fill(self, layers: Sequence[nn.Linear]) -> None:
         """Stack the layers' weights; the layers then show parts of the stack."""
@@ -30,10 +29,8 @@ class Stack(nn.Module):
         if layers[0].bias is not None:
             self.bias = _joined([layer.bias for layer in layers])
 
-    def compute_with(self, make: Callable[[Tensor, Tensor | None], nn.Module]) -> None:
-        """Leave the product to what `make` makes of weight and bias; they and the layers' go."""
-        assert self.weight is not None, "stacks are filled when a checkpoint is loaded"
-        self._product = make(self.weight, self.bias)
+    def free(self) -> None:
+        """Let go of weight and bias, and of the layers' views of them: another product is there."""
         self.weight = self.bias = None
         for layer in self._layers:
             layer.register_parameter("weight", None)
@@ -41,9 +38,6 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [T, in] → [T, all the layers' outputs, side by side]."""
-        if self._product is not None:
-            product: Tensor = self._product(x)
-            return product
         assert self.weight is not None, "stacks are filled when a checkpoint is loaded"
         return functional.linear(x, self.weight, self.bias)
 

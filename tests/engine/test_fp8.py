@@ -21,7 +21,7 @@ from engine.config import EngineConfig
 from engine.errors import StartError
 from engine.quantization import calibration, fp8
 from engine.quantization.agreement import Agreement, kendall_tau, ndcg
-from engine.types import Checkpoint
+from engine.types import Batch, Checkpoint, Logits
 from tests import checkpoints
 from tests.engine.test_tensorrt_compile import LLAMA, RUNTIME, compiled
 from tests.engine.test_tensorrt_network import batch_of, run
@@ -71,13 +71,18 @@ def test_a_scale_makes_the_largest_input_the_largest_fp8_number(llama_folder: Pa
     assert scales[name] == pytest.approx((seen[0] / 448, heaviest / 448))
 
 
+def both(network: nn.Module, batch: Batch, scales: scaled.Scales) -> tuple[Logits, Logits]:
+    """What the network scores, and what it would in FP8."""
+    plain = fp8._score(network, batch)
+    with fp8.emulated(network, fp8.linear_layers(network), scales):
+        return plain, fp8._score(network, batch)
+
+
 def test_the_network_computes_what_the_emulation_judged(checkpoint: Checkpoint) -> None:
     batch = batch_of(checkpoint, [30, 41, 7, 22], 1)
     scales, _ = fp8.measure(checkpoint, [batch, batch])
     network = architectures.load(checkpoint, torch.float32, CPU)
-    plain = fp8._score(network, batch)
-    with fp8.emulated(network, fp8.linear_layers(network), scales):
-        emulated = fp8._score(network, batch)
+    plain, emulated = both(network, batch, scales)
     quantized = run(checkpoint, batch, scales=scales)
     error = np.abs(emulated - plain).max()
     assert error > 1e-4, "FP8 leaves a mark"
@@ -108,9 +113,7 @@ def test_torch_s_fp8_layers_compute_what_the_emulation_judged(checkpoint: Checkp
     batch = batch_of(checkpoint, [30, 41, 7, 22], 1)
     scales, _ = fp8.measure(checkpoint, [batch, batch])
     network = architectures.load(checkpoint, torch.float32, CPU)
-    plain = fp8._score(network, batch)
-    with fp8.emulated(network, fp8.linear_layers(network), scales):
-        emulated = fp8._score(network, batch)
+    plain, emulated = both(network, batch, scales)
     scaled.scale(network, fp8.linear_layers(network), scales)
     error = np.abs(emulated - plain).max()
     assert np.abs(fp8._score(network, batch) - emulated).max() < error / 2
@@ -127,9 +130,7 @@ def test_the_gpu_computes_what_the_emulation_judged(checkpoint: Checkpoint) -> N
     cuda = torch.device("cuda")
     scales, _ = fp8.measure(checkpoint, [batch, batch])
     network = architectures.load(checkpoint, torch.float32, cuda)
-    plain = fp8._score(network, batch)
-    with fp8.emulated(network, fp8.linear_layers(network), scales):
-        emulated = fp8._score(network, batch)
+    plain, emulated = both(network, batch, scales)
     # all but the products is in bfloat16 there
     network = architectures.load(checkpoint, torch.bfloat16, cuda)
     scaled.scale(network, fp8.linear_layers(network), scales)

@@ -109,9 +109,11 @@ def lay_out(network: nn.Module, dtype: str) -> None:
     make: Make = Quantized if dtype == "int8" else Packed
     layers = [m for m in network.modules() if isinstance(m, nn.ModuleList)]
     modules = [module for layer in layers for module in layer.modules()]
-    for stack in modules:
-        if isinstance(stack, Stack):
-            stack.compute_with(make)
+    for module in modules:
+        for name, child in module.named_children():
+            if isinstance(child, Stack):
+                setattr(module, name, make(child.weight, child.bias))
+                child.free()
     for module in modules:
         for name, child in module.named_children():
             if isinstance(child, Activated):
