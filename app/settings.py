@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -153,6 +153,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    def for_checkpoint(self, named: str | None) -> Self:
+        """The same with another checkpoint, if one is named: the revision was not meant for it."""
+        if not named:
+            return self
+        return self.model_copy(update={"checkpoint": named, "revision": None})
 
     def engine(self) -> EngineConfig:
         """What the engine is told."""

@@ -37,10 +37,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Build, and print the plan's folder. Raises StartError. Returns the exit status."""
     from engine.backends.tensorrt import plans  # noqa: PLC0415 - it loads torch
 
-    if arguments.checkpoint:
-        settings = settings.model_copy(
-            update={"checkpoint": arguments.checkpoint, "revision": None}
-        )
+    settings = settings.for_checkpoint(arguments.checkpoint)
     request = BuildRequest(
         output=arguments.output,
         runtime=arguments.runtime,

@@ -21,10 +21,8 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     from engine import checkpoint as checkpoints  # noqa: PLC0415 - it loads the tokenizer
     from engine.quantization import calibration  # noqa: PLC0415 - it loads torch
 
-    if arguments.checkpoint:
-        settings = settings.model_copy(
-            update={"checkpoint": arguments.checkpoint, "revision": None}
-        )
-    path = calibration.run(checkpoints.load(settings.engine()), arguments.text)
+    path = calibration.run(
+        checkpoints.load(settings.for_checkpoint(arguments.checkpoint).engine()), arguments.text
+    )
     sys.stdout.write(f"{path}\n")
     return 0

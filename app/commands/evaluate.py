@@ -151,9 +151,7 @@ def _ranker(
     if given.url:
         server = remote.Server(given.url.rstrip("/"), given.dialect, given.model)
         return remote.opened(server, dict(given.header))
-    if given.checkpoint:
-        settings = settings.model_copy(update={"checkpoint": given.checkpoint, "revision": None})
-    return local.opened(settings)
+    return local.opened(settings.for_checkpoint(given.checkpoint))
 
 
 def _data(given: argparse.Namespace, work: ranking.Work) -> dict[str, Any]:
