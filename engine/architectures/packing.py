@@ -78,14 +78,26 @@ class Packing:
             return self._attend_at_once(q, k, v)
         out = torch.empty_like(q)
         for first, pairs, length in self.runs:
-            mixed = _attend_run(q, k, v, (first, pairs, length), length)
+            mixed = _attend_run(q, k, v, (first, pairs, length))
             out[first : first + pairs * length] = mixed
         return out.flatten(1)
 
-    def attend_first(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The same for each pair's first token alone: [rows, heads * dim]."""
-        parts = [_attend_run(q, k, v, run, 1) for run in self.runs]
-        return torch.cat(parts).flatten(1)
+    def read(self, queries: Tensor, tokens: Tensor, scale: float) -> Tensor:
+        """What each pair's queries read of its tokens, by softmax of scale · query · token.
+
+        queries: [rows, n, width]; tokens: [T, width]. Returns [rows, n, width].
+        """
+        parts, row = [], 0
+        for first, pairs, length in self.runs:
+            keys = _keys(first, pairs, length, tokens)
+            windows = _windows(tokens[:, None], first, pairs, length, keys)
+            mask = None if keys == length else _mask(queries.shape[1], length, keys, tokens.dtype)
+            asked = queries[row : row + pairs, None]
+            parts.append(
+                functional.scaled_dot_product_attention(asked, windows, windows, mask, scale=scale)
+            )
+            row += pairs
+        return torch.cat(parts).squeeze(1)
 
     def _attend_at_once(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ends, longest = self.offsets, max(length for _, _, length in self.runs)
@@ -110,15 +122,15 @@ class Packing:
         return (sums[:-1] / self.offsets.diff()[:, None]).float()
 
 
-def _attend_run(q: Tensor, k: Tensor, v: Tensor, run: tuple[int, int, int], queries: int) -> Tensor:
-    """Attention of each pair's first tokens, as many as asked: [pairs * queries, heads, dim]."""
+def _attend_run(q: Tensor, k: Tensor, v: Tensor, run: tuple[int, int, int]) -> Tensor:
+    """Attention inside each pair of a run: [pairs * length, heads, dim]."""
     first, pairs, length = run
     keys = _keys(first, pairs, length, q)
     mixed = functional.scaled_dot_product_attention(
-        _windows(q, first, pairs, length, queries),
+        _windows(q, first, pairs, length, length),
         _windows(k, first, pairs, length, keys),
         _windows(v, first, pairs, length, keys),
-        attn_mask=None if keys == length else _mask(queries, length, keys, q.dtype),
+        attn_mask=None if keys == length else _mask(length, length, keys, q.dtype),
         enable_gqa=q.shape[1] != k.shape[1],
     )
     return mixed.transpose(1, 2).flatten(0, 1)

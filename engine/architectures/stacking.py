@@ -21,10 +21,11 @@ class Stack(nn.Module):
         super().__init__()
         self.register_buffer("weight", None, persistent=False)
         self.register_buffer("bias", None, persistent=False)
+        self.layers: tuple[nn.Linear, ...] = ()  # a tuple: they stay children of their own module
 
     def fill(self, layers: Sequence[nn.Linear]) -> None:
         """Stack the layers' weights; the layers then show parts of the stack."""
-        self._layers = tuple(layers)  # a tuple: they stay children of their own module alone
+        self.layers = tuple(layers)
         self.weight = _joined([layer.weight for layer in layers])
         if layers[0].bias is not None:
             self.bias = _joined([layer.bias for layer in layers])
@@ -32,7 +33,7 @@ class Stack(nn.Module):
     def free(self) -> None:
         """Let go of weight and bias, and of the layers' views of them: another product is there."""
         self.weight = self.bias = None
-        for layer in self._layers:
+        for layer in self.layers:
             layer.register_parameter("weight", None)
             layer.register_parameter("bias", None)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from engine.architectures.bert import ACTIVATIONS, Activated
+from engine.architectures.encoder import ACTIVATIONS, Activated, LastLayer
 from engine.architectures.stacking import Stack
 from engine.errors import StartError
 
@@ -109,9 +109,11 @@ def lay_out(network: nn.Module, dtype: str) -> None:
     make: Make = Quantized if dtype == "int8" else Packed
     layers = [m for m in network.modules() if isinstance(m, nn.ModuleList)]
     modules = [module for layer in layers for module in layer.modules()]
+    stacked = {layer for m in modules if isinstance(m, Stack) for layer in m.layers}
     for module in modules:
         for name, child in module.named_children():
-            if isinstance(child, Stack):
+            # the last layer reads its stack's weights themselves
+            if isinstance(child, Stack) and not isinstance(module, LastLayer):
                 setattr(module, name, make(child.weight, child.bias))
                 child.free()
     for module in modules:
@@ -119,13 +121,12 @@ def lay_out(network: nn.Module, dtype: str) -> None:
             if isinstance(child, Activated):
                 product = make(child.dense.weight, child.dense.bias, child.activation)
                 setattr(module, name, product)
-            elif _plain(child) and not isinstance(module, Activated):
+            elif (
+                isinstance(child, nn.Linear)
+                and child not in stacked
+                and not isinstance(module, Activated)
+            ):
                 setattr(module, name, make(child.weight, child.bias))
-
-
-def _plain(module: nn.Module) -> bool:
-    """Whether it is a linear layer that no stack computes."""
-    return isinstance(module, nn.Linear) and module.weight is not None
 
 
 def available() -> bool:
