@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     compute_threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the model; else the CPUs at hand."
     )
+    compile: bool = Field(
+        False, description="On a CPU: torch.compile's layers in the place of oneDNN's products."
+    )
     lenient: bool = Field(
         False, description="NIM's dialect also takes `top_n`, `return_documents`, `priority`."
     )
@@ -180,6 +183,7 @@ class Settings(BaseSettings):
             devices=self.devices,
             tokenizer_threads=self.tokenizer_threads,
             compute_threads=self.compute_threads,
+            compile=self.compile,
         )
 
 

@@ -25,6 +25,7 @@ class EngineConfig:
     devices: tuple[int, ...] = ()
     tokenizer_threads: int | None = None
     compute_threads: int | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

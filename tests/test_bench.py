@@ -198,7 +198,13 @@ def made_up(concurrencies: tuple[int, ...] = (1, 8, 32)) -> dict[str, Any]:
         ],
         "formats": {
             "bf16": {"skipped": "bf16 is slow here"},
-            "int8": {"ratio": 1.9, "tau": 0.99, "error": 0.1},
+            "int8": {
+                "ratio": 1.9,
+                "tau": 0.95,
+                "error": 0.1,
+                "trained_tau": 0.99,
+                "trained_error": 0.5,
+            },
         },
         "gemm_flops": [9e10, 1e11],
         "agreement": {"short": dict.fromkeys(NAMES, 1e-5)},
@@ -215,8 +221,8 @@ def test_the_report_has_every_server_and_a_verdict_for_each_target() -> None:
     assert "| standard, measured by aiperf | 8 | 200 |" in text
     assert "| 20 | 100 / 200 / 300 | 200 / 400 / 600 |" in text
     assert "- standard mix, service efficiency at 32 callers: 0.91 of the bare model" in text
-    assert "- bf16, bare, standard mix: bf16 is slow here" in text
-    assert "- int8, bare, standard mix: 1.90 times float32's passages/s" in text
+    assert "- bf16, bare: bf16 is slow here" in text
+    assert "- int8, bare: 1.90 times float32's passages/s on the standard mix" in text
     verdicts = {target.text: target.met for target in summary.targets(content)}
     assert all(f"- {target.line()}\n" in f"{text}\n" for target in summary.targets(content))
     missed = "service efficiency at 32 callers: at least 0.95 of the bare model's passages/s"

@@ -39,9 +39,9 @@ class BareRun:
 class BareModel:
     """Owns a backend of its own, in this process."""
 
-    def __init__(self, folder: Path, dtype: str = "auto") -> None:
-        """Raises StartError where this machine has no such format."""
-        config = EngineConfig(checkpoint=str(folder), dtype=dtype)
+    def __init__(self, folder: Path, **way: Any) -> None:
+        """way: of EngineConfig's, how to run it. Raises StartError where this machine cannot."""
+        config = EngineConfig(checkpoint=str(folder), **way)
         self.checkpoint = checkpoints.load(config)
         self._tokenizer = PairTokenizer(self.checkpoint)
         self._backend = open_backend(self.checkpoint, config)

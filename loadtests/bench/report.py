@@ -119,11 +119,7 @@ def _limits(content: Content) -> Iterator[str]:
             f"a request spends {ours['rest_ms']:.1f} ms"
         )
     for name, found in content["formats"].items():
-        yield f"{name}, bare, {STANDARD.name} mix: " + (
-            found.get("skipped")
-            or f"{found['ratio']:.2f} times float32's passages/s, "
-            f"Kendall's tau {found['tau']:.3f}, logits at most {found['error']:.2g} off"
-        )
+        yield f"{name}, bare: {found.get('skipped') or _way(found)}"
     cells = [
         c for mix in content["closed"].values() for s in mix["median"].values() for c in s.values()
     ]
@@ -132,6 +128,14 @@ def _limits(content: Content) -> Iterator[str]:
     yield f"cores burnt while idle (idle servers are suspended while another is measured): {burnt}"
     worst = max(d for servers in content["agreement"].values() for d in servers.values())
     yield f"largest difference in logits between any server and the bare model: {worst:.1g}"
+
+
+def _way(found: Content) -> str:
+    return (
+        f"{found['ratio']:.2f} times float32's passages/s on the {STANDARD.name} mix; "
+        f"Kendall's tau {found['tau']:.3f}, logits at most {found['error']:.2g} off; "
+        f"on the shipped checkpoint {found['trained_tau']:.3f}, {found['trained_error']:.2g}"
+    )
 
 
 def _speed(cell: Content) -> str:

@@ -20,13 +20,15 @@ from engine.config import EngineConfig
 from engine.types import Batch, Checkpoint, Limits, Logits
 
 # What a thread is given at a time: products are no faster from there on, and others get in sooner.
-_SHARD_TOKENS, _SHARD_ROWS = 512, 128
+# In smaller formats they are, and what is done around them counts for more.
+_SHARD_TOKENS, _SMALL_FORMAT_SHARD_TOKENS, _SHARD_ROWS = 512, 1024, 128
 # Python runs one thread at a time between products: where there are more cores, several share one
 # shard. An estimate, from about 3 % of a shard's time on one core.
 _MOST_WORKERS = 16
 # Tokens are padded to steps of at least these many, and of 1/16 to 1/32 of what there is.
 _LEAST_STEP, _STEP_BITS = 16, 5
 _DEVICE = torch.device("cpu")
+_DTYPES = {"bf16": torch.bfloat16}  # of the weights; int8 is made of float32
 
 Shard = Sequence[int]  # rows of a batch
 
@@ -34,8 +36,18 @@ Shard = Sequence[int]  # rows of a batch
 class CpuBackend:
     """Runs one network on so many threads."""
 
-    def __init__(self, network: nn.Module, limits: Limits, threads: int) -> None:
+    packing = Packing
+    lay_out = staticmethod(products.lay_out)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        limits: Limits,
+        threads: int,
+        shard_tokens: int = _SHARD_TOKENS,
+    ) -> None:
         self.limits = limits
+        self._shard_tokens = shard_tokens
         self._network = network
         self._threads = threads
         self._workers = min(threads, _MOST_WORKERS)
@@ -58,21 +70,24 @@ class CpuBackend:
         """
         shards = self._shards(batch)
         self._running = [future for future in self._running if not future.done()]
-        alone = self._threads // len(shards)
-        together = self._each if self._running else max(self._each, alone)
+        together = self._each if self._running else self._alone(len(shards))
         futures = [self._pool.submit(self._score, batch.select(s), together) for s in shards]
         self._running += futures
         return partial(_gather, shards, futures)
 
+    def _alone(self, shards: int) -> int:
+        """Threads for each of so many shards where nothing else runs."""
+        return max(self._each, self._threads // shards)
+
     def _shards(self, batch: Batch) -> Sequence[Shard]:
-        return share_out(batch.lengths, self._workers, self._each * _SHARD_TOKENS)
+        return share_out(batch.lengths, self._workers, self._each * self._shard_tokens)
 
     @torch.inference_mode()
     def _score(self, batch: Batch, threads: int) -> Logits:
         torch.set_num_threads(threads)  # of this thread
         rows, batch = batch.rows, _padded(batch)
         arrays = (torch.from_numpy(a) for a in (batch.ids, batch.positions, batch.types))
-        logits: Logits = self._network(*arrays, Packing.of(batch, _DEVICE)).numpy()
+        logits: Logits = self._network(*arrays, self.packing.of(batch, _DEVICE)).numpy()
         return logits[:rows]
 
     def cells(self, batch: Batch) -> int:
@@ -140,8 +155,16 @@ def open(checkpoint: Checkpoint, config: EngineConfig) -> CpuBackend:
     products.check(config.dtype)
     memory.keep_freed()
     threads = config.compute_threads or cpus.available()
-    dtype = torch.bfloat16 if config.dtype == "bf16" else torch.float32
-    network = architectures.load(checkpoint, dtype, _DEVICE)
-    products.lay_out(network, config.dtype)
-    limits = backends.limits(checkpoint, config, threads * _SHARD_TOKENS, threads * _SHARD_ROWS)
-    return CpuBackend(network, limits, threads)
+    shard = _SMALL_FORMAT_SHARD_TOKENS if config.dtype in products.SMALL_FORMATS else _SHARD_TOKENS
+    limits = backends.limits(checkpoint, config, threads * shard, threads * _SHARD_ROWS)
+    kind = _compiled_kind(config.dtype) if config.compile else CpuBackend
+    network = architectures.load(checkpoint, _DTYPES.get(config.dtype, torch.float32), _DEVICE)
+    kind.lay_out(network, config.dtype)
+    return kind(network, limits, threads, shard)
+
+
+def _compiled_kind(dtype: str) -> type[CpuBackend]:
+    from engine.backends.torch import compiled  # noqa: PLC0415 - the compiler is slow to import
+
+    compiled.check(dtype)
+    return compiled.CompiledBackend

@@ -19,12 +19,12 @@ Make = Callable[..., nn.Module]  # (weight, bias, activation="") → its product
 # oneDNN's names for what it does to a product before it is written: operation, variant.
 _POST = {"": ("none", ""), "gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh"),
          "relu": ("relu", "")}  # fmt: skip
-_NEEDED = {  # instructions without which a format is slower than float32, or not exact
+SMALL_FORMATS = {  # instructions without which a format is slower than float32, or not exact
     "bf16": ("amx_bf16", "avx512_bf16"),
     "int8": ("amx_int8", "avx512_vnni", "avx_vnni"),
 }
-_LARGEST = 127.0  # of int8, the same on both sides of 0
-_FINER = 2 * _LARGEST  # what rounding leaves is at most half a step
+_LARGEST = 127.0  # of a weight in int8, the same on both sides of 0
+_STEPS = 256  # of int8
 
 
 class Packed(nn.Module):
@@ -45,36 +45,33 @@ class Packed(nn.Module):
 
 
 class Quantized(nn.Module):
-    """The same with 8-bit weights, scaled by output, and inputs, scaled by token.
+    """The same with 8-bit weights, scaled by output, and inputs, scaled and shifted by token.
 
-    A token's scale is its own, so that scores do not depend on what shares the batch. Products with
-    more outputs than inputs read what a norm gives, where a few large channels leave the others few
-    steps: what rounding leaves of those inputs is multiplied too.
+    A token's 256 steps go from its lowest input to its highest: what a norm or GELU gives is far
+    from the same on both sides of 0. They are its own, so that scores do not depend on what shares
+    the batch. With x = scale · step + middle, x · weight is scale · (step · weight) + middle ·
+    (the weight's sum).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "") -> None:
         super().__init__()
-        scale = _scale(weight)
-        rounded = torch.round(weight / scale).to(torch.int8)
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        scale = _at_least_tiny(weight.abs().amax(1, keepdim=True)) / _LARGEST
+        rounded = torch.round(weight / scale)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8), None)
         self._scale = scale.flatten()
+        self._sums = rounded.sum(1) * self._scale
         self._zero = torch.zeros(len(weight), dtype=torch.int32)
-        self._bias = bias
+        self._bias = torch.zeros(len(weight)) if bias is None else bias
         self._activation = ACTIVATIONS[activation] if activation else None
-        self._twice = weight.shape[0] > weight.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: float32 [T, in] → float32 [T, out]."""
-        scale = _scale(x)
-        steps = torch.mul(x, scale.reciprocal())
-        rounded = torch.round(steps)
-        product = self._multiply(rounded)
-        if self._twice:
-            product = self._add_product(product, steps.sub_(rounded).mul_(_FINER).round_())
-        if self._bias is None:
-            product.mul_(scale)
-        else:
-            torch.addcmul(self._bias, product, scale, out=product)
+        lowest = x.amin(1, keepdim=True)
+        scale = _at_least_tiny(x.amax(1, keepdim=True).sub_(lowest)).div_(_STEPS - 1)
+        middle = torch.add(lowest, scale, alpha=_STEPS / 2)
+        product = self._multiply(torch.sub(x, middle).mul_(scale.reciprocal()).round_())
+        torch.addcmul(self._bias, product, scale, out=product)
+        product.addcmul_(middle, self._sums)
         return product if self._activation is None else self._activation(product)
 
     def _multiply(self, steps: Tensor) -> Tensor:
@@ -84,19 +81,9 @@ class Quantized(nn.Module):
         )  # fmt: skip
         return product
 
-    def _add_product(self, product: Tensor, finer_steps: Tensor) -> Tensor:
-        """In product's place."""
-        summed: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
-            finer_steps.to(torch.int8), 1 / _FINER, 0, self._weight, self._scale, self._zero,
-            product, None, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "",
-        )  # fmt: skip
-        return summed
 
-
-def _scale(rows: Tensor) -> Tensor:
-    """What each row is divided by to fit 8 bits: [n, 1]."""
-    largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
-    return largest.clamp_(min=torch.finfo(torch.float32).tiny).div_(_LARGEST)
+def _at_least_tiny(x: Tensor) -> Tensor:
+    return x.clamp_(min=torch.finfo(torch.float32).tiny)
 
 
 def lay_out(network: nn.Module, dtype: str) -> None:
@@ -137,9 +124,9 @@ def available() -> bool:
 
 def check(dtype: str) -> None:
     """Raises StartError where this CPU has no instructions for a format."""
-    if dtype not in ("auto", "fp32", *_NEEDED):
+    if dtype not in ("auto", "fp32", *SMALL_FORMATS):
         raise StartError(f"{dtype} needs a GPU, and torch finds none: use fp32, bf16 or int8")
-    needed = _NEEDED.get(dtype, ())
+    needed = SMALL_FORMATS.get(dtype, ())
     has = torch.cpu.get_capabilities()
     if needed and not (available() and any(has.get(name) for name in needed)):
         raise StartError(
