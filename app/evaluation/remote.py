@@ -97,7 +97,8 @@ class Remote:
                 after = answer.headers.get("Retry-After")
             except httpx2.TransportError as error:
                 trouble = type(error).__name__
-            await self._pause(_seconds(after, number))
+            if number + 1 < _TRIES:
+                await self._pause(_seconds(after, number))
         raise EvaluationError(f"{self._at} was asked {_TRIES} times, at last {trouble}")
 
 
