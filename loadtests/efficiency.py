@@ -25,7 +25,7 @@ from engine.config import EngineConfig
 from engine.tokenizer import PairTokenizer
 from engine.types import Batch, Pair, Query
 from loadtests.bare import score_all
-from loadtests.process import crossrank, url_when_ready
+from loadtests.process import crossrank, drain, url_when_ready
 
 # Words that are one token each in BERT's vocabulary, so that lengths are exact.
 WORDS = ("river", "stone", "bread", "light", "paper", "green", "music", "winter", "garden", "train")
@@ -56,6 +56,7 @@ def main() -> None:
     settings = {"CROSSRANK_CHECKPOINT": arguments.checkpoint, "CROSSRANK_DTYPE": arguments.dtype}
     with crossrank(**settings) as process:
         url = url_when_ready(process)
+        drain(process)
         rounds = [
             (
                 seconds_bare(backend, batches),

@@ -1,13 +1,17 @@
 """Runs the `crossrank` command as a process of its own, for benchmarks and tests."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 COMMAND = ["-m", "app"]
 
@@ -35,6 +39,16 @@ def url_when_ready(process: subprocess.Popen[str]) -> str:
         if url and ready:
             return url
     raise RuntimeError("the process ended before it was ready")
+
+
+def drain(process: subprocess.Popen[str]) -> None:
+    """Read the rest of the log, to nowhere: who writes to a pipe that is full stops."""
+    threading.Thread(target=_read, args=(process.stderr,), daemon=True).start()
+
+
+def _read(log: IO[str]) -> None:
+    with contextlib.suppress(ValueError):  # closed while it is read
+        deque(log, 0)
 
 
 def post(url: str, body: object, **headers: str) -> dict[str, object]:

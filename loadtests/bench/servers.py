@@ -1,25 +1,22 @@
 """The servers under test as processes; all but the one being measured are suspended."""
 
-import contextlib
 import os
 import socket
 import subprocess
 import threading
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from loadtests.bench import dialects
 from loadtests.bench.dialects import Dialect
 from loadtests.bench.names import CROSSRANK, INFINITY, MODEL_NAME, NAMES, PLAIN
-from loadtests.process import crossrank, url_when_ready
+from loadtests.process import crossrank, drain, url_when_ready
 
 PLAIN_SERVER = Path(__file__).with_name("plain_server.py")
 # Infinity's torch engine on a CPU, with what measured best: batches of 8 do half the work of its 32
@@ -92,8 +89,7 @@ def ours(checkpoint: Path) -> Iterator[Server]:
     settings = {"CROSSRANK_CHECKPOINT": str(checkpoint), "CROSSRANK_MODEL_NAME": MODEL_NAME}
     with crossrank(**settings) as process:
         url = url_when_ready(process)
-        assert process.stderr is not None
-        threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
+        drain(process)
         yield Server(CROSSRANK, url, dialects.NIM, psutil.Process(process.pid))
 
 
@@ -148,9 +144,3 @@ def _wait_until_healthy(process: "subprocess.Popen[bytes]", url: str, log: Path)
         except urllib.error.URLError:
             pause.wait(_POLL_SECONDS)
     raise SystemExit(f"a peer was not ready within {_START_SECONDS} s: {log} says why")
-
-
-def _drain(log: IO[str]) -> None:
-    """Read a log to its end: a pipe that nobody reads fills up, and whoever writes to it stops."""
-    with contextlib.suppress(ValueError):  # closed while it is read
-        deque(log, 0)
