@@ -54,9 +54,10 @@ class Encoder(nn.Module):
     def first(self, ids: Tensor, positions: Tensor, types: Tensor, packing: Packing) -> Tensor:
         """What becomes of each pair's first token (CLS): int [T] → float32 [rows, hidden].
 
-        Not by the last layer's own way on GPUs yet, where one call attends for all pairs.
+        By the last layer's own way on the CPU alone: on GPUs one call attends for all pairs, and
+        FP8 is calibrated on the products that are computed there.
         """
-        if packing.varlen:
+        if not packing.first_alone:
             return packing.first(self(ids, positions, types, repeat(packing)))
         *_, last = self.layers()
         assert isinstance(last, LastLayer)

@@ -36,19 +36,27 @@ class Packing:
     offsets: int32 [rows+1]. runs: (first token, sequences, tokens each) of neighbours of equal
     length; each run is one dense attention call, so sorted batches need few. half_lengths: tokens
     of each pair's query side and passage side, in turn. varlen: one attention call for all of
-    them, which only GPUs have.
+    them, which only GPUs have. first_alone: of the last layer, what becomes of first tokens is
+    computed and nothing else, where nothing else is read.
     """
 
     offsets: Tensor
     runs: tuple[tuple[int, int, int], ...]
     half_lengths: tuple[int, ...] = ()
     varlen: bool = False
+    first_alone: bool = False
 
     @classmethod
-    def of(cls, batch: Batch, device: torch.device, varlen: bool = False) -> "Packing":
+    def of(
+        cls, batch: Batch, device: torch.device, varlen: bool = False, first_alone: bool = False
+    ) -> "Packing":
         """The packing of a batch's pairs."""
-        halves = tuple(batch.half_lengths)
-        return replace(cls._of(batch.lengths, device), half_lengths=halves, varlen=varlen)
+        return replace(
+            cls._of(batch.lengths, device),
+            half_lengths=tuple(batch.half_lengths),
+            varlen=varlen,
+            first_alone=first_alone,
+        )
 
     def halves(self) -> "Packing":
         """The same tokens, each pair's query side and passage side a sequence of its own."""

@@ -87,7 +87,8 @@ class CpuBackend:
         torch.set_num_threads(threads)  # of this thread
         rows, batch = batch.rows, _padded(batch)
         arrays = (torch.from_numpy(a) for a in (batch.ids, batch.positions, batch.types))
-        logits: Logits = self._network(*arrays, self.packing.of(batch, _DEVICE)).numpy()
+        packing = self.packing.of(batch, _DEVICE, first_alone=True)
+        logits: Logits = self._network(*arrays, packing).numpy()
         return logits[:rows]
 
     def cells(self, batch: Batch) -> int:
