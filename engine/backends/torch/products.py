@@ -55,22 +55,25 @@ class Quantized(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "") -> None:
         super().__init__()
-        scale = _at_least_tiny(weight.abs().amax(1, keepdim=True)) / _LARGEST
+        scale = _at_least_tiny(weight.abs().amax(1, keepdim=True).div_(_LARGEST))
         rounded = torch.round(weight / scale)
         self._weight = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8), None)
         self._scale = scale.flatten()
         self._sums = rounded.sum(1) * self._scale
         self._zero = torch.zeros(len(weight), dtype=torch.int32)
         self._bias = torch.zeros(len(weight)) if bias is None else bias
+        self._first_step = torch.full(weight.shape[1:], -_STEPS / 2)
         self._activation = ACTIVATIONS[activation] if activation else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: float32 [T, in] → float32 [T, out]."""
         lowest = x.amin(1, keepdim=True)
-        scale = _at_least_tiny(x.amax(1, keepdim=True).sub_(lowest)).div_(_STEPS - 1)
-        middle = torch.add(lowest, scale, alpha=_STEPS / 2)
-        product = self._multiply(torch.sub(x, middle).mul_(scale.reciprocal()).round_())
+        scale = _at_least_tiny(x.amax(1, keepdim=True).sub_(lowest).div_(_STEPS - 1))
+        steps = torch.sub(x, lowest)  # first, or a row of much the same values would overflow
+        torch.addcmul(self._first_step, steps, scale.reciprocal(), out=steps)
+        product = self._multiply(steps.round_())
         torch.addcmul(self._bias, product, scale, out=product)
+        middle = torch.add(lowest, scale, alpha=_STEPS / 2)
         product.addcmul_(middle, self._sums)
         return product if self._activation is None else self._activation(product)
 
