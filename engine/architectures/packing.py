@@ -148,7 +148,7 @@ def _keys(first: int, pairs: int, length: int, tokens: Tensor) -> int:
     """Keys that each query is given: the pair's own, and on the CPU up to a whole vector of them.
 
     Its softmax takes what does not fill a vector one by one, which is up to twice as slow. The
-    neighbour's tokens that fill it are masked, and weigh exactly 0.
+    neighbour's tokens that fill it are masked, and weigh exactly 0 (a NaN alone gets through).
     """
     whole = -(-length // _VECTOR) * _VECTOR
     fits = first + (pairs - 1) * length + whole <= len(tokens)

@@ -43,8 +43,8 @@ class BareModel:
         """way: of EngineConfig's, how to run it. Raises StartError where this machine cannot."""
         config = EngineConfig(checkpoint=str(folder), **way)
         self.checkpoint = checkpoints.load(config)
-        self._tokenizer = PairTokenizer(self.checkpoint)
         self._backend = open_backend(self.checkpoint, config)
+        self._tokenizer = PairTokenizer(self.checkpoint)
         self._backend.warm_up()
 
     def run(self, requests: Sequence[Request]) -> BareRun:

@@ -19,7 +19,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "int8": {"dtype": "int8"},
     "torch.compile": {"compile": True},
 }
-_BESIDE = 4  # questions whose passages are ranked for each question: 20 passages
+_QUESTIONS_TOGETHER = 4  # of whose passages each question ranks all: 20
 
 
 def compare(
@@ -51,7 +51,9 @@ def development_set() -> list[Request]:
     return [
         Request(
             item["question"],
-            tuple(p for near in (items + items)[i : i + _BESIDE] for p in near["passages"]),
+            tuple(
+                p for near in (items + items)[i : i + _QUESTIONS_TOGETHER] for p in near["passages"]
+            ),
             (),
         )
         for i, item in enumerate(items)

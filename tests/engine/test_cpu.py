@@ -161,7 +161,7 @@ def test_in_int8_a_product_is_off_by_half_a_step_of_input_and_of_weight_at_most(
     assert products.Quantized(weight, bias)(noise).isnan().all(1).nonzero().tolist() == [[5]]
 
 
-def test_in_int8_a_score_does_not_depend_on_what_shares_its_batch(shipped: Checkpoint) -> None:
+def test_in_int8_what_shares_its_batch_moves_a_score_by_rounding_alone(shipped: Checkpoint) -> None:
     backend = open_backend(shipped, dtype="int8")
     pairs = random_pairs()
     together = backend.score(Batch.pack(pairs))
@@ -179,25 +179,32 @@ def test_a_format_is_refused_where_the_cpu_has_no_instructions_for_it(
         cpu.open(shipped, EngineConfig(checkpoint="", dtype=dtype))
 
 
+def compiled_graphs() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
 @needs_compiler
 @compiles
-@pytest.mark.parametrize("family", ["llama_folder", "bert_folder", "xlmr_folder"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", ["llama_folder", "bert_folder", "xlmr_folder", None])
 def test_compiled_layers_score_alike_and_are_compiled_once(
-    family: str, request: pytest.FixtureRequest
+    family: str | None, dtype: str, request: pytest.FixtureRequest
 ) -> None:
-    folder = request.getfixturevalue(family)
+    folder = request.getfixturevalue(family) if family else SHIPPED_CHECKPOINT
     checkpoint = checkpoints_of.load(EngineConfig(checkpoint=str(folder)))
-    compiled = cpu.open(checkpoint, EngineConfig(checkpoint="", compute_threads=2, compile=True))
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    plain = open_backend(checkpoint, 2, dtype)
+    config = EngineConfig(checkpoint="", compute_threads=2, dtype=dtype, compile=True)
+    compiled = cpu.open(checkpoint, config)
+    before = compiled_graphs()
     compiled.warm_up()
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > graphs
-    plain = open_backend(checkpoint, 2)
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        for lengths in (LENGTHS, (3,), (40, 40)):
-            batch = blank(lengths)
-            batch.ids[:] = np.random.default_rng(5).integers(5, 100, batch.tokens)
-            expected = plain.score(batch)
-            np.testing.assert_allclose(compiled.score(batch), expected, atol=TOLERANCE)
+    warm = compiled_graphs()
+    assert warm > before
+    for lengths in (LENGTHS, (3,), (40, 40)):
+        batch = blank(lengths)
+        batch.ids[:] = np.random.default_rng(5).integers(5, 100, batch.tokens)
+        tolerance = TOLERANCE if dtype == "fp32" else ERROR[dtype]
+        np.testing.assert_allclose(compiled.score(batch), plain.score(batch), atol=tolerance)
+    assert compiled_graphs() == warm
 
 
 @compiles

@@ -1,6 +1,8 @@
 """The layers as torch.compile makes them, in the place of oneDNN's products: an option on the CPU.
 
-Attention stays as it is. Its shapes are other ones in every batch, and each would be compiled.
+Attention stays as it is: its shapes are other ones in every batch, and each would be compiled. So
+does a BERT's last layer, which has few rows. Layers share their code, and weights are its inputs:
+frozen into it, every layer would be compiled by itself, and measured no faster.
 """
 
 import torch
@@ -10,7 +12,6 @@ from engine.architectures.packing import Packing
 from engine.backends.torch.cpu import CpuBackend
 from engine.errors import StartError
 
-_OPTIONS = {"freezing": True}  # weights are laid out once
 _FORMATS = ("auto", "fp32", "bf16")
 
 
@@ -24,17 +25,17 @@ class Untraced(Packing):
 
 
 class CompiledBackend(CpuBackend):
-    """Runs every shard on as many threads as any other: compiled code is made for one number."""
+    """Runs every shard on as many threads as any other: code is compiled for that number."""
 
     packing = Untraced
 
     @staticmethod
     def lay_out(network: nn.Module, dtype: str) -> None:
-        """Each layer is compiled, for any number of tokens, when it is first called."""
+        """Layers are compiled, for any number of tokens, when they are first called."""
         for layers in network.modules():
             if isinstance(layers, nn.ModuleList):
                 for layer in layers:
-                    layer.compile(dynamic=True, options=_OPTIONS)
+                    layer.compile(dynamic=True)
 
     def _alone(self, shards: int) -> int:
         return self._each

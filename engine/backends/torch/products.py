@@ -48,9 +48,9 @@ class Quantized(nn.Module):
     """The same with 8-bit weights, scaled by output, and inputs, scaled and shifted by token.
 
     A token's 256 steps go from its lowest input to its highest: what a norm or GELU gives is far
-    from the same on both sides of 0. They are its own, so that scores do not depend on what shares
-    the batch. With x = scale · step + middle, x · weight is scale · (step · weight) + middle ·
-    (the weight's sum).
+    from the same on both sides of 0. They are its own, so that what shares the batch moves a score
+    by rounding alone. With x = scale · step + middle, x · weight is
+    scale · (step · weight) + middle · (the weight's sum).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "") -> None:
