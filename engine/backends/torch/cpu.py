@@ -39,13 +39,7 @@ class CpuBackend:
     packing = Packing
     lay_out = staticmethod(products.lay_out)
 
-    def __init__(
-        self,
-        network: nn.Module,
-        limits: Limits,
-        threads: int,
-        shard_tokens: int = _SHARD_TOKENS,
-    ) -> None:
+    def __init__(self, network: nn.Module, limits: Limits, threads: int, shard_tokens: int) -> None:
         self.limits = limits
         self._shard_tokens = shard_tokens
         self._network = network
